@@ -1,0 +1,193 @@
+"""The configuration of the one network: shared by training, the checkpoint and the robot."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
+from difflib import get_close_matches
+import types
+from typing import Any, get_args, get_origin, get_type_hints, TypeVar, Union
+
+T = TypeVar('T')
+
+# Channel statistics of Kinetics-400, the ones torchvision's video weights were trained with.
+KINETICS_MEAN = (0.43216, 0.394666, 0.37645)
+KINETICS_STD = (0.22803, 0.22145, 0.216989)
+FITS = ('crop', 'pad', 'stretch')
+BACKBONES = ('resnet3d',)
+TASK_KINDS = ('classification',)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PreprocessingConfig:
+    """How a camera image becomes a network input; training and robot share it."""
+
+    resize: tuple[int, int] = (128, 171)  # (height, width) in pixels
+    crop: tuple[int, int] | None = None  # centre crop (height, width) after the resize
+    fit: str = 'crop'  # how an image of another aspect ratio meets `resize`
+    mean: tuple[float, float, float] = KINETICS_MEAN
+    std: tuple[float, float, float] = KINETICS_STD
+
+    def __post_init__(self) -> None:
+        if min(self.resize) < 1:
+            raise ValueError(f'resize must be two positive sizes, got {self.resize}.')
+        if self.crop is not None and not all(
+            1 <= c <= r for c, r in zip(self.crop, self.resize)
+        ):
+            raise ValueError(f'crop must lie within resize {self.resize}, got {self.crop}.')
+        if self.fit not in FITS:
+            raise ValueError(f'fit must be one of {FITS}, got {self.fit!r}.')
+        if min(self.std) <= 0:
+            raise ValueError(f'std must be positive, got {self.std}.')
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Return the (height, width) of what the network sees."""
+        return self.crop or self.resize
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrunkConfig:
+    """One trunk: its backbone, its input, and how the tasks it feeds share it."""
+
+    backbone: str = 'resnet3d'
+    depth: int = 18
+    width: int = 64  # channels of the stem and of the first stage
+    sharing: str = 'hard'
+    sharing_settings: dict[str, Any] = field(default_factory=dict)
+    num_frames: int = 32
+    clip_seconds: float = 2.0  # first to last frame of a clip
+    preprocessing: PreprocessingConfig = PreprocessingConfig()
+
+    def __post_init__(self) -> None:
+        if self.backbone not in BACKBONES:
+            raise ValueError(f'backbone must be one of {BACKBONES}, got {self.backbone!r}.')
+        if self.width < 1:
+            raise ValueError(f'width must be at least 1, got {self.width}.')
+        if self.num_frames < 1:
+            raise ValueError(f'num_frames must be at least 1, got {self.num_frames}.')
+        # Written so that NaN is refused too.
+        if not 0 < self.clip_seconds < float('inf'):
+            raise ValueError(f'clip_seconds must be positive, got {self.clip_seconds}.')
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TaskConfig:
+    """One task: which trunk feeds it and what its outputs are called."""
+
+    labels: tuple[str, ...] = ()  # may stay empty in a training config: the dataset knows them
+    kind: str = 'classification'
+    trunk: str = 'clip'
+
+    def __post_init__(self) -> None:
+        if self.kind not in TASK_KINDS:
+            raise ValueError(f'kind must be one of {TASK_KINDS}, got {self.kind!r}.')
+        if len(set(self.labels)) != len(self.labels):
+            twice = sorted({label for label in self.labels if self.labels.count(label) > 1})
+            raise ValueError(f'labels must be distinct, got {twice} more than once.')
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NetworkConfig:
+    """The whole network; trunks, tasks and heads are joined by their names."""
+
+    trunks: dict[str, TrunkConfig]
+    tasks: dict[str, TaskConfig]
+
+    def __post_init__(self) -> None:
+        if not self.tasks:
+            raise ValueError('tasks must name at least one task, got none.')
+        for kind, names in (('trunk', self.trunks), ('task', self.tasks)):
+            for name in names:
+                if not name.isidentifier():
+                    raise ValueError(f'a {kind} name must be an identifier, got {name!r}.')
+        for name, task in self.tasks.items():
+            if task.trunk not in self.trunks:
+                raise ValueError(
+                    f"task '{name}' is fed by trunk '{task.trunk}', "
+                    f'known trunks: {sorted(self.trunks)}.'
+                )
+
+    def tasks_of(self, trunk: str) -> list[str]:
+        """Return the names of the tasks that a trunk feeds, in the order of the config."""
+        return [name for name, task in self.tasks.items() if task.trunk == trunk]
+
+    def with_labels(self, labels: Mapping[str, tuple[str, ...]]) -> NetworkConfig:
+        """Return a copy whose tasks carry the given labels."""
+        tasks = {
+            name: replace(task, labels=tuple(labels.get(name, task.labels)))
+            for name, task in self.tasks.items()
+        }
+        return replace(self, tasks=tasks)
+
+
+def to_mapping(config: Any) -> dict[str, Any]:
+    """Return a config dataclass as plain values, ready for JSON or YAML."""
+    return _plain(asdict(config))
+
+
+def from_mapping(cls: type[T], block: Any, where: str = '') -> T:
+    """
+    Build a config dataclass from plain values, refusing unknown, missing and ill-typed entries.
+
+    :param cls: A dataclass whose fields are numbers, strings, tuples, mappings or dataclasses.
+    :param block: A mapping as read from JSON or YAML.
+    :param where: Dotted path of ``block``, used in messages.
+    :raises ValueError: Naming the entry, the rule and what was found.
+    """
+    where = where or cls.__name__
+    if not isinstance(block, Mapping):
+        raise ValueError(f'{where} must be a mapping, got {type(block).__name__}.')
+    hints = get_type_hints(cls)
+    names = [f.name for f in fields(cls)]  # type: ignore[arg-type]
+    for key in block:
+        if key not in names:
+            near = get_close_matches(str(key), names, n=1)
+            hint = f" Did you mean '{near[0]}'?" if near else f' Known entries: {names}.'
+            raise ValueError(f"{where} has no entry '{key}'.{hint}")
+    values = {
+        key: _convert(hints[key], value, f'{where}.{key}') for key, value in block.items()
+    }
+    try:
+        return cls(**values)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f'{where}: {error}') from error
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    return value
+
+
+def _convert(hint: Any, value: Any, where: str) -> Any:
+    origin, args = get_origin(hint), get_args(hint)
+    if hint is Any:
+        return value
+    if origin in (Union, types.UnionType):
+        if value is None and type(None) in args:
+            return None
+        (inner,) = [arg for arg in args if arg is not type(None)]
+        return _convert(inner, value, where)
+    if is_dataclass(hint):
+        return from_mapping(hint, value, where)  # type: ignore[arg-type]
+    if origin is dict:
+        if not isinstance(value, Mapping):
+            raise ValueError(f'{where} must be a mapping, got {type(value).__name__}.')
+        return {str(k): _convert(args[1], v, f'{where}.{k}') for k, v in value.items()}
+    if origin is tuple:
+        if not isinstance(value, (list, tuple)):
+            raise ValueError(f'{where} must be a list, got {type(value).__name__}.')
+        if args[-1] is Ellipsis:
+            args = (args[0],) * len(value)
+        if len(args) != len(value):
+            raise ValueError(f'{where} must have {len(args)} entries, got {len(value)}.')
+        pairs = enumerate(zip(args, value))
+        return tuple(_convert(arg, item, f'{where}[{i}]') for i, (arg, item) in pairs)
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if not isinstance(value, hint) or (isinstance(value, bool) and hint is not bool):
+        raise ValueError(f'{where} must be of type {hint.__name__}, got {value!r}.')
+    return value

