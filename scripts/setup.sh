@@ -33,12 +33,16 @@ fi
 
 # --- The virtual environment -----------------------------------------------------------------------
 wanted=$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])')
-key=$({ printf '%s %s\n' "$ros" "$wanted"; cat requirements/*.txt scripts/setup.sh; } | cksum)
-if [ "$(cat "$venv/.setup-key" 2>/dev/null)" != "$key" ]; then
+kind="ROS 2: $ros, Python $wanted, in $PWD"
+key="$kind, $(cat requirements/*.txt scripts/setup.sh | cksum)"
+found=$(cat "$venv/.setup-key" 2>/dev/null || true)
+if [ "$found" != "$key" ] || ! "$venv/bin/python" -c '' 2>/dev/null; then
     say "making .venv (ROS 2: $ros, Python $wanted); the first time this takes some minutes"
-    if [ -e "$venv" ] && ! "$venv/bin/python" -c "import sys; sys.exit('%d.%d' % sys.version_info[:2] != '$wanted')" 2>/dev/null; then
-        rm -rf "$venv"
-    fi
+    # Of another kind, half made, or moved from another folder: begin anew.
+    case "$found" in
+        "$kind"*) "$venv/bin/python" -m pip --version >/dev/null 2>&1 || rm -rf "$venv" ;;
+        *) rm -rf "$venv" ;;
+    esac
     rm -f "$venv/.setup-key"
     requirements=(-r requirements/runtime.txt -r requirements/training.txt -r requirements/dev.txt)
     if [ "$ros" = wheels ]; then
@@ -76,9 +80,11 @@ if [ "$(cat install/.setup-built 2>/dev/null)" != "$built" ]; then
         rm -rf build install log
     fi
     # shellcheck source=scripts/env.sh
-    . scripts/env.sh
+    set +u && . scripts/env.sh && set -u # colcon's scripts read unset variables
+    # colcon warns that the wheels' prefix has no local_setup file; scripts/env.sh stands in for it.
     python3 -m colcon --log-base log build --base-paths . --event-handlers console_direct- \
-        --cmake-args -DPython3_EXECUTABLE="$venv/bin/python" -DBUILD_TESTING=OFF ||
+        --cmake-args -DPython3_EXECUTABLE="$venv/bin/python" -DBUILD_TESTING=OFF \
+        2> >(grep -v "doesn't contain any 'local_setup" >&2) ||
         die 'the build failed: see log/latest_build'
     printf '%s\n' "$built" >install/.setup-built
 fi
