@@ -31,9 +31,7 @@ class PreprocessingConfig:
     def __post_init__(self) -> None:
         if min(self.resize) < 1:
             raise ValueError(f'resize must be two positive sizes, got {self.resize}.')
-        if self.crop is not None and not all(
-            1 <= c <= r for c, r in zip(self.crop, self.resize)
-        ):
+        if self.crop is not None and not all(1 <= c <= r for c, r in zip(self.crop, self.resize)):
             raise ValueError(f'crop must lie within resize {self.resize}, got {self.crop}.')
         if self.fit not in FITS:
             raise ValueError(f'fit must be one of {FITS}, got {self.fit!r}.')
@@ -145,9 +143,7 @@ def from_mapping(cls: type[T], block: Any, where: str = '') -> T:
             near = get_close_matches(str(key), names, n=1)
             hint = f" Did you mean '{near[0]}'?" if near else f' Known entries: {names}.'
             raise ValueError(f"{where} has no entry '{key}'.{hint}")
-    values = {
-        key: _convert(hints[key], value, f'{where}.{key}') for key, value in block.items()
-    }
+    values = {key: _convert(hints[key], value, f'{where}.{key}') for key, value in block.items()}
     try:
         return cls(**values)
     except (TypeError, ValueError) as error:

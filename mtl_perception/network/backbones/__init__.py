@@ -1,0 +1,17 @@
+"""Staged backbones, by the names that a config uses."""
+
+from mtl_perception.network.backbones.contract import StagedBackbone
+from mtl_perception.network.backbones.resnet3d import ResNet3d
+
+BACKBONES: dict[str, type[ResNet3d]] = {
+    'resnet3d': ResNet3d,
+}
+
+__all__ = ['BACKBONES', 'ResNet3d', 'StagedBackbone', 'build_backbone']
+
+
+def build_backbone(name: str, *, depth: int, width: int) -> StagedBackbone:
+    """Build the backbone that a config names."""
+    if name not in BACKBONES:
+        raise ValueError(f"Unknown backbone '{name}'; known backbones: {sorted(BACKBONES)}.")
+    return BACKBONES[name](depth=depth, width=width)

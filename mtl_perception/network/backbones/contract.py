@@ -1,0 +1,31 @@
+"""What a sharing method may ask of a backbone."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+from torch import nn, Tensor
+
+
+class StagedBackbone(nn.Module, ABC):
+    """
+    A backbone as an ordered list of stages followed by a pooling.
+
+    Sharing methods cut between stages, so a stage must not change its input in place.
+    """
+
+    feature_dim: int
+
+    @abstractmethod
+    def stages(self) -> list[tuple[str, nn.Module]]:
+        """Return the named stages in the order in which they run."""
+
+    @abstractmethod
+    def pool(self, x: Tensor) -> Tensor:
+        """Reduce the output of the last stage to features, ``[B, D]``."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the features of a batch, ``[B, D]``."""
+        for _, stage in self.stages():
+            x = stage(x)
+        return self.pool(x)

@@ -1,0 +1,88 @@
+"""ResNet-3D (Hara et al., 2018, arXiv 1711.09577) as torchvision builds it."""
+
+from __future__ import annotations
+
+from mtl_perception.network.backbones.contract import StagedBackbone
+from torch import nn, Tensor
+
+BLOCKS_PER_LAYER = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3)}
+
+
+class BasicBlock(nn.Module):
+    """Two 3x3x3 convolutions with a shortcut; names and order are those of torchvision."""
+
+    def __init__(self, in_channels: int, channels: int, stride: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Sequential(
+            nn.Conv3d(in_channels, channels, 3, stride=stride, padding=1, bias=False),
+            nn.BatchNorm3d(channels),
+            nn.ReLU(inplace=True),
+        )
+        self.conv2 = nn.Sequential(
+            nn.Conv3d(channels, channels, 3, padding=1, bias=False),
+            nn.BatchNorm3d(channels),
+        )
+        self.relu = nn.ReLU(inplace=True)
+        self.downsample: nn.Module | None = None
+        if stride != 1 or in_channels != channels:
+            self.downsample = nn.Sequential(
+                nn.Conv3d(in_channels, channels, 1, stride=stride, bias=False),
+                nn.BatchNorm3d(channels),
+            )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the block's output; time, height and width are divided by the stride."""
+        shortcut = x if self.downsample is None else self.downsample(x)
+        return self.relu(self.conv2(self.conv1(x)).add_(shortcut))
+
+
+class ResNet3d(StagedBackbone):
+    """
+    ResNet-3D of 18 or 34 layers and any width.
+
+    At depth 18 and width 64 its state dict is that of torchvision's ``r3d_18`` without ``fc``.
+    Depth 34 has the same blocks, [3, 4, 6, 3] of them.
+    """
+
+    def __init__(self, depth: int = 18, width: int = 64) -> None:
+        """
+        Build the stages and initialise them as torchvision does.
+
+        :param depth: 18 or 34.
+        :param width: Channels of the stem and of the first layer; each later layer doubles them.
+        """
+        super().__init__()
+        if depth not in BLOCKS_PER_LAYER:
+            raise ValueError(f'depth must be one of {sorted(BLOCKS_PER_LAYER)}, got {depth}.')
+        if width < 1:
+            raise ValueError(f'width must be at least 1, got {width}.')
+        self.stem = nn.Sequential(
+            nn.Conv3d(3, width, (3, 7, 7), stride=(1, 2, 2), padding=(1, 3, 3), bias=False),
+            nn.BatchNorm3d(width),
+            nn.ReLU(inplace=True),
+        )
+        blocks = BLOCKS_PER_LAYER[depth]
+        self.layer1 = _layer(width, width, blocks[0], stride=1)
+        self.layer2 = _layer(width, 2 * width, blocks[1], stride=2)
+        self.layer3 = _layer(2 * width, 4 * width, blocks[2], stride=2)
+        self.layer4 = _layer(4 * width, 8 * width, blocks[3], stride=2)
+        self.feature_dim = 8 * width
+        for module in self.modules():
+            if isinstance(module, nn.Conv3d):
+                nn.init.kaiming_normal_(module.weight, mode='fan_out', nonlinearity='relu')
+
+    def stages(self) -> list[tuple[str, nn.Module]]:
+        """Return the stem and the four layers."""
+        names = ('stem', 'layer1', 'layer2', 'layer3', 'layer4')
+        return [(name, getattr(self, name)) for name in names]
+
+    def pool(self, x: Tensor) -> Tensor:
+        """Average over time and space: ``[B, D, T, H, W]`` to ``[B, D]``."""
+        return x.mean((2, 3, 4))
+
+
+def _layer(in_channels: int, channels: int, num_blocks: int, stride: int) -> nn.Sequential:
+    first = BasicBlock(in_channels, channels, stride)
+    return nn.Sequential(
+        first, *(BasicBlock(channels, channels, 1) for _ in range(num_blocks - 1))
+    )

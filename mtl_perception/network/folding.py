@@ -1,0 +1,29 @@
+"""Folding batch norms into the convolutions before them."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import TypeVar
+
+from torch import nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+M = TypeVar('M', bound=nn.Module)
+
+CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+
+
+def fold_batch_norms(module: M) -> M:
+    """
+    Fold every batch norm that directly follows a convolution in a ``Sequential``, in place.
+
+    :param module: A module in evaluation mode; its outputs stay equal.
+    :return: The same module, an identity in place of each folded batch norm.
+    """
+    for sequential in [m for m in module.modules() if isinstance(m, nn.Sequential)]:
+        for i, (first, second) in enumerate(pairwise(list(sequential))):
+            if isinstance(first, CONVOLUTIONS) and isinstance(second, BATCH_NORMS):
+                sequential[i] = fuse_conv_bn_eval(first, second)
+                sequential[i + 1] = nn.Identity()
+    return module

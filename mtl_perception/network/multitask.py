@@ -1,0 +1,103 @@
+"""The one network: trunks, sharing methods and heads joined by the names of a config."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+import copy
+from functools import partial
+from typing import cast
+
+from mtl_perception.network.backbones import build_backbone
+from mtl_perception.network.config import NetworkConfig, TrunkConfig
+from mtl_perception.network.heads import build_head
+from mtl_perception.network.sharing import build_sharing, SharingMethod
+from torch import nn, Tensor
+
+
+class MultiTaskNetwork(nn.Module):
+    """
+    All trunks and heads that a config asks for, and nothing else.
+
+    ``trunks`` maps the name of a trunk to its sharing method, ``heads`` the name of a task to
+    its head. A trunk that feeds no task is not built.
+    """
+
+    def __init__(self, config: NetworkConfig) -> None:
+        """
+        Build the network with fresh weights.
+
+        :param config: Its tasks must carry their labels.
+        :raises ValueError: If a task has no labels, or a trunk's settings don't fit its kind.
+        """
+        super().__init__()
+        unlabelled = [name for name, task in config.tasks.items() if not task.labels]
+        if unlabelled:
+            raise ValueError(
+                f'every task needs labels, got none for {unlabelled}; name them in the config '
+                'or take them from the dataset with NetworkConfig.with_labels().'
+            )
+        self.config = config
+        self.trunks = nn.ModuleDict()
+        self.heads = nn.ModuleDict()
+        for name, trunk in config.trunks.items():
+            if tasks := config.tasks_of(name):
+                self.trunks[name] = _build_trunk(trunk, tasks)
+        for name, task in config.tasks.items():
+            feature_dim = self.sharing(task.trunk).feature_dim
+            self.heads[name] = build_head(task.kind, feature_dim, len(task.labels))
+
+    def sharing(self, trunk: str) -> SharingMethod:
+        """Return the sharing method of a trunk."""
+        if trunk not in self.trunks:
+            raise ValueError(f"Unknown trunk '{trunk}'; trunks with tasks: {list(self.trunks)}.")
+        return cast('SharingMethod', self.trunks[trunk])
+
+    def forward(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """
+        Return the logits of every task whose trunk is given an input.
+
+        :param inputs: Normalised input per trunk; a clip trunk takes ``[B, 3, T, H, W]``.
+        :return: ``[B, C]`` per task.
+        """
+        logits: dict[str, Tensor] = {}
+        for trunk, clips in inputs.items():
+            for task, features in self.sharing(trunk)(clips).items():
+                logits[task] = self.heads[task](features)
+        return logits
+
+    def forward_tasks(
+        self, clips: Mapping[str, Tensor], *, merge: bool = True
+    ) -> dict[str, Tensor]:
+        """
+        Return the logits of each task for its own batch.
+
+        :param clips: Normalised input per task; tasks may be absent, batch sizes may differ.
+        :param merge: See :meth:`SharingMethod.forward_tasks`.
+        :return: ``[B, C]`` per task given, in the order of ``clips``.
+        """
+        by_trunk: dict[str, dict[str, Tensor]] = {}
+        for task, batch in clips.items():
+            if task not in self.heads:
+                raise ValueError(f"Unknown task '{task}'; known tasks: {list(self.heads)}.")
+            by_trunk.setdefault(self.config.tasks[task].trunk, {})[task] = batch
+        features: dict[str, Tensor] = {}
+        for trunk, batches in by_trunk.items():
+            features.update(self.sharing(trunk).forward_tasks(batches, merge=merge))
+        return {task: self.heads[task](features[task]) for task in clips}
+
+    def deploy(self) -> MultiTaskNetwork:
+        """
+        Return what the robot needs and no more.
+
+        :return: An independent copy in evaluation mode, without gradients, its batch norms
+            folded. Its outputs equal this network's in evaluation mode.
+        """
+        deployed = copy.deepcopy(self).eval()
+        for name in list(deployed.trunks):
+            deployed.trunks[name] = deployed.sharing(name).deploy()
+        return deployed.requires_grad_(False)
+
+
+def _build_trunk(config: TrunkConfig, tasks: list[str]) -> SharingMethod:
+    make_trunk = partial(build_backbone, config.backbone, depth=config.depth, width=config.width)
+    return build_sharing(config.sharing, make_trunk, tasks, **config.sharing_settings)

@@ -1,0 +1,39 @@
+"""Sharing methods: who owns the trunks, and which task reads which; one file each."""
+
+from collections.abc import Sequence
+from inspect import Parameter, signature
+from typing import Any
+
+from mtl_perception.network.sharing.contract import MakeTrunk, SharingMethod
+from mtl_perception.network.sharing.hard import HardSharing
+from mtl_perception.network.sharing.single_task import SingleTask
+
+# Each class takes (make_trunk, tasks, **settings); its settings are its remaining parameters.
+SHARING: dict[str, Any] = {
+    'hard': HardSharing,
+    'single_task': SingleTask,
+}
+
+__all__ = ['SHARING', 'HardSharing', 'MakeTrunk', 'SharingMethod', 'SingleTask', 'build_sharing']
+
+
+def build_sharing(
+    name: str, make_trunk: MakeTrunk, tasks: Sequence[str], **settings: Any
+) -> SharingMethod:
+    """
+    Build the sharing method that a config names.
+
+    :param name: A key of ``SHARING``.
+    :param make_trunk: Called once per copy of the trunk that the method needs.
+    :param tasks: Names of the tasks that share.
+    :param settings: The method's own settings.
+    :raises ValueError: If the name or a setting is unknown.
+    """
+    if name not in SHARING:
+        raise ValueError(f"Unknown sharing method '{name}'; known methods: {sorted(SHARING)}.")
+    parameters = list(signature(SHARING[name]).parameters.values())[2:]
+    known = [p.name for p in parameters if p.kind is not Parameter.VAR_KEYWORD]
+    unknown = sorted(set(settings) - set(known))
+    if unknown:
+        raise ValueError(f"Sharing '{name}' has no setting {unknown}; its settings: {known}.")
+    return SHARING[name](make_trunk, tasks, **settings)
