@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
+from dataclasses import asdict, dataclass, field, fields, is_dataclass, MISSING, replace
 from difflib import get_close_matches
+from math import isfinite
 import types
 from typing import Any, get_args, get_origin, get_type_hints, TypeVar, Union
+
+from torch import nn
 
 T = TypeVar('T')
 
@@ -16,6 +19,12 @@ KINETICS_STD = (0.22803, 0.22145, 0.216989)
 FITS = ('crop', 'pad', 'stretch')
 BACKBONES = ('resnet3d',)
 TASK_KINDS = ('classification',)
+# Far beyond any use; a damaged or hostile config must not ask for all memory.
+MAX_SIDE = 8192
+MAX_WIDTH = 1024
+MAX_FRAMES = 4096
+# Names that a module container keeps for its own attributes.
+RESERVED_NAMES = frozenset(dir(nn.ModuleDict()))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -29,14 +38,16 @@ class PreprocessingConfig:
     std: tuple[float, float, float] = KINETICS_STD
 
     def __post_init__(self) -> None:
-        if min(self.resize) < 1:
-            raise ValueError(f'resize must be two positive sizes, got {self.resize}.')
+        if not all(1 <= side <= MAX_SIDE for side in self.resize):
+            raise ValueError(f'resize must be two sizes from 1 to {MAX_SIDE}, got {self.resize}.')
         if self.crop is not None and not all(1 <= c <= r for c, r in zip(self.crop, self.resize)):
             raise ValueError(f'crop must lie within resize {self.resize}, got {self.crop}.')
         if self.fit not in FITS:
             raise ValueError(f'fit must be one of {FITS}, got {self.fit!r}.')
-        if min(self.std) <= 0:
-            raise ValueError(f'std must be positive, got {self.std}.')
+        if not all(isfinite(value) for value in self.mean):
+            raise ValueError(f'mean must be finite, got {self.mean}.')
+        if not all(isfinite(value) and value > 0 for value in self.std):
+            raise ValueError(f'std must be positive and finite, got {self.std}.')
 
     @property
     def size(self) -> tuple[int, int]:
@@ -60,10 +71,10 @@ class TrunkConfig:
     def __post_init__(self) -> None:
         if self.backbone not in BACKBONES:
             raise ValueError(f'backbone must be one of {BACKBONES}, got {self.backbone!r}.')
-        if self.width < 1:
-            raise ValueError(f'width must be at least 1, got {self.width}.')
-        if self.num_frames < 1:
-            raise ValueError(f'num_frames must be at least 1, got {self.num_frames}.')
+        if not 1 <= self.width <= MAX_WIDTH:
+            raise ValueError(f'width must be from 1 to {MAX_WIDTH}, got {self.width}.')
+        if not 1 <= self.num_frames <= MAX_FRAMES:
+            raise ValueError(f'num_frames must be from 1 to {MAX_FRAMES}, got {self.num_frames}.')
         # Written so that NaN is refused too.
         if not 0 < self.clip_seconds < float('inf'):
             raise ValueError(f'clip_seconds must be positive, got {self.clip_seconds}.')
@@ -80,6 +91,8 @@ class TaskConfig:
     def __post_init__(self) -> None:
         if self.kind not in TASK_KINDS:
             raise ValueError(f'kind must be one of {TASK_KINDS}, got {self.kind!r}.')
+        if '' in self.labels:
+            raise ValueError(f'labels must not be empty strings, got {list(self.labels)}.')
         if len(set(self.labels)) != len(self.labels):
             twice = sorted({label for label in self.labels if self.labels.count(label) > 1})
             raise ValueError(f'labels must be distinct, got {twice} more than once.')
@@ -97,8 +110,11 @@ class NetworkConfig:
             raise ValueError('tasks must name at least one task, got none.')
         for kind, names in (('trunk', self.trunks), ('task', self.tasks)):
             for name in names:
-                if not name.isidentifier():
-                    raise ValueError(f'a {kind} name must be an identifier, got {name!r}.')
+                # They become names of modules and of ROS topics.
+                if not (name.isidentifier() and name.isascii()):
+                    raise ValueError(f'a {kind} name must be an ASCII identifier, got {name!r}.')
+                if name in RESERVED_NAMES:
+                    raise ValueError(f'a {kind} must not be called {name!r}, a reserved name.')
         for name, task in self.tasks.items():
             if task.trunk not in self.trunks:
                 raise ValueError(
@@ -111,7 +127,14 @@ class NetworkConfig:
         return [name for name, task in self.tasks.items() if task.trunk == trunk]
 
     def with_labels(self, labels: Mapping[str, tuple[str, ...]]) -> NetworkConfig:
-        """Return a copy whose tasks carry the given labels."""
+        """
+        Return a copy whose tasks carry the given labels; other tasks keep theirs.
+
+        :raises ValueError: If a task is unknown.
+        """
+        unknown = sorted(labels.keys() - self.tasks.keys())
+        if unknown:
+            raise ValueError(f'labels given for unknown tasks {unknown}, known: {[*self.tasks]}.')
         tasks = {
             name: replace(task, labels=tuple(labels.get(name, task.labels)))
             for name, task in self.tasks.items()
@@ -137,16 +160,20 @@ def from_mapping(cls: type[T], block: Any, where: str = '') -> T:
     if not isinstance(block, Mapping):
         raise ValueError(f'{where} must be a mapping, got {type(block).__name__}.')
     hints = get_type_hints(cls)
-    names = [f.name for f in fields(cls)]  # type: ignore[arg-type]
+    entries = fields(cls)  # type: ignore[arg-type]
+    names = [f.name for f in entries]
+    required = [f.name for f in entries if f.default is f.default_factory is MISSING]
     for key in block:
         if key not in names:
             near = get_close_matches(str(key), names, n=1)
             hint = f" Did you mean '{near[0]}'?" if near else f' Known entries: {names}.'
             raise ValueError(f"{where} has no entry '{key}'.{hint}")
+    if missing := [name for name in required if name not in block]:
+        raise ValueError(f'{where} lacks {missing}.')
     values = {key: _convert(hints[key], value, f'{where}.{key}') for key, value in block.items()}
     try:
         return cls(**values)
-    except (TypeError, ValueError) as error:
+    except ValueError as error:
         raise ValueError(f'{where}: {error}') from error
 
 
@@ -183,7 +210,10 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
         pairs = enumerate(zip(args, value))
         return tuple(_convert(arg, item, f'{where}[{i}]') for i, (arg, item) in pairs)
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
+        try:
+            return float(value)
+        except OverflowError as error:
+            raise ValueError(f'{where} is too large for a number.') from error
     if not isinstance(value, hint) or (isinstance(value, bool) and hint is not bool):
         raise ValueError(f'{where} must be of type {hint.__name__}, got {value!r}.')
     return value
