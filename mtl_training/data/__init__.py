@@ -1,0 +1,1 @@
+"""Data sets, multi-task sampling and synthetic scenes."""

@@ -1,0 +1,194 @@
+"""From a scene to images and their truth."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mtl_training.data.synthetic.camera import moved
+from mtl_training.data.synthetic.effects import darken
+from mtl_training.data.synthetic.figure import Figure, make_figure, Projection
+from mtl_training.data.synthetic.labels import ACTIVITIES
+from mtl_training.data.synthetic.people import Person
+from mtl_training.data.synthetic.poses import Array
+from mtl_training.data.synthetic.scene import Scene
+from mtl_training.data.synthetic.shapes import bounds, draw, Image, Layer, Part
+from mtl_training.data.synthetic.skeleton import JOINT
+from mtl_training.data.synthetic.surroundings import picture_unit
+from mtl_training.data.synthetic.visibility import keypoint_visibility
+
+# Part of every cache's key: raise it whenever the same arguments give other pixels or truth.
+RENDERER_VERSION = 1
+
+_FEET = [JOINT[f'{side}_{end}'] for side in ('left', 'right') for end in ('toe', 'heel')]
+
+
+@dataclass(frozen=True)
+class RenderedClip:
+    """
+    Images with all their truth; (0, 0) is the centre of the first pixel.
+
+    ``keypoints`` are the 17 COCO joints as (x, y, visibility): 0 outside the image (their place
+    is still right), 1 hidden by something or by the body itself, 2 visible. ``boxes`` enclose
+    what is drawn of a person, clipped to the image; zeros for somebody outside it. The first
+    person is the main one. ``activities`` hold at the newest frame, ``frame_activities`` (places
+    in ``ACTIVITIES``) at each.
+    """
+
+    frames: Image  # uint8 [T, H, W, 3], RGB
+    action: str | None
+    gesture: str | None
+    keypoints: NDArray[np.float32]  # [T, P, 17, 3]
+    boxes: NDArray[np.float32]  # [T, P, 4], xyxy
+    activities: list[str]  # [P]
+    frame_activities: NDArray[np.int64]  # [T, P]
+    caption: str
+
+
+class SceneRenderer:
+    """Render one scene at one size; paints the background once, for any number of calls."""
+
+    def __init__(self, scene: Scene, size: tuple[int, int]) -> None:
+        """
+        Prepare a scene.
+
+        :param scene: What to render.
+        :param size: Height and width of the images, pixels; at least 16 each.
+        """
+        if min(size) < 16:
+            raise ValueError(f'size must be at least 16 x 16, got {size[0]} x {size[1]}.')
+        self.scene = scene
+        self.size = size
+        self._unit = picture_unit(size)
+        self._corners = 5 if self._unit < 200 else 9
+        self._backdrop = scene.surroundings.paint(scene.camera, self._unit, size)
+        self._lens = scene.effects.lens(self._unit)
+
+    def render(self, times_sec: Sequence[float] | Array) -> RenderedClip:
+        """Render the images at some times (seconds from the start of the scene)."""
+        scene, times = self.scene, np.asarray(times_sec, dtype=np.float64)
+        if times.ndim != 1 or len(times) == 0 or not np.isfinite(times).all():
+            raise ValueError('times_sec must be a non-empty list of finite numbers.')
+        matrices = self._matrices(times)
+        seen = [self._project_person(person, times, matrices) for person in scene.people]
+        figures = [
+            make_figure(person.body, person.outfit, projection, self._corners)
+            for person, projection in zip(scene.people, seen)
+        ]
+        front = self._occluders(matrices)
+        frames = self._paint(times, matrices, seen, figures, front)
+        activities = np.stack([person.motion.activities(times) for person in scene.people], axis=1)
+        pixels = np.stack([projection.pixels[:, :17] for projection in seen], axis=1)
+        depths = np.stack([projection.depth[:, :17] for projection in seen], axis=1)
+        visible = keypoint_visibility(pixels, depths, figures, front, self.size)
+        return RenderedClip(
+            frames=frames,
+            action=scene.label if scene.task == 'action' else None,
+            gesture=scene.label if scene.task == 'gesture' else None,
+            keypoints=np.concatenate([pixels, visible[..., None]], axis=-1).astype(np.float32),
+            boxes=np.stack([self._boxes(figure, len(times)) for figure in figures], axis=1),
+            activities=[ACTIVITIES[index] for index in activities[-1]],
+            frame_activities=activities,
+            caption=scene.caption,
+        )
+
+    def _matrices(self, times: Array) -> Array:
+        """Return the maps from picture coordinates to pixels, ``[T, 2, 3]``."""
+        matrices = self._unit * self.scene.handheld.matrices(times, self.scene.duration_sec)
+        matrices[:, :, 2] += np.array([(self.size[1] - 1) / 2, (self.size[0] - 1) / 2])
+        return matrices
+
+    def _project(self, points: Array, times: Array, matrices: Array) -> tuple[Array, Array]:
+        """Project points ``[T or 1, ..., 3]`` from the camera that follows somebody."""
+        shape = (len(times), *points.shape[1:])
+        world = np.array(np.broadcast_to(points, shape))
+        followed = times[:, None] * np.array(self.scene.camera_velocity)
+        world[..., :2] -= followed.reshape(len(times), *[1] * (world.ndim - 2), 2)
+        at, depth = self.scene.camera.project(world)
+        return moved(at, matrices), depth
+
+    def _project_person(self, person: Person, times: Array, matrices: Array) -> Projection:
+        pixels, depth = self._project(person.joints(times), times, matrices)
+        return Projection(pixels, depth, self._unit * self.scene.camera.focal / depth)
+
+    def _boxes(self, figure: Figure, num_frames: int) -> NDArray[np.float32]:
+        boxes = bounds(figure.parts, num_frames)
+        height, width = self.size
+        boxes = np.clip(boxes, 0, [width - 1, height - 1, width - 1, height - 1])
+        outside = (boxes[:, 2] <= boxes[:, 0]) | (boxes[:, 3] <= boxes[:, 1])
+        boxes[outside] = 0
+        return boxes.astype(np.float32)
+
+    def _occluders(self, matrices: Array) -> list[list[Layer]]:
+        return [
+            occluder.layers(
+                moved(np.tile(occluder.corners, (len(matrices), 1, 1)), matrices)
+            )
+            for occluder in self.scene.occluders
+        ]
+
+    def _paint(
+        self,
+        times: Array,
+        matrices: Array,
+        seen: list[Projection],
+        figures: list[Figure],
+        front: list[list[Layer]],
+    ) -> Image:
+        scene = self.scene
+        parts = [part for figure in figures for part in figure.parts]
+        parts += self._seats(times, matrices)
+        depths = np.stack([part.depth for part in parts])
+        order = np.argsort(-depths, axis=0, kind='stable')
+        shadows = [self._shadow(person, times, matrices) for person in scene.people]
+        pan = self._pan(times)
+        frames = np.empty((len(times), *self.size, 3), np.uint8)
+        for t, time_sec in enumerate(times):
+            image = self._backdrop.frame(float(time_sec), matrices[t], self.size, float(pan[t]))
+            for middle, half_axes in shadows:
+                darken(image, middle[t], half_axes[t], scene.effects.shadow)
+            for index in order[:, t]:
+                if depths[index, t] > 0.5:
+                    draw(image, parts[index], t)
+            for layers in front:
+                draw(image, Part(times, layers), t)
+            frames[t] = scene.effects.apply(image, float(time_sec), self._lens)
+        return frames
+
+    def _pan(self, times: Array) -> Array:
+        camera = self.scene.camera
+        wall = self.scene.surroundings.wall_y + camera.distance
+        return times * self.scene.camera_velocity[0] * camera.focal / wall
+
+    def _seats(self, times: Array, matrices: Array) -> list[Part]:
+        def project(points: Array) -> tuple[Array, Array]:
+            return self._project(points[None], times, matrices)
+
+        seats = [person.seat for person in self.scene.people if person.seat is not None]
+        return [box.part(project) for seat in seats for box in seat.boxes]
+
+    def _shadow(self, person: Person, times: Array, matrices: Array) -> tuple[Array, Array]:
+        """Return middle and half axes of the shadow on the ground under the feet, pixels."""
+        feet = person.joints(times)[:, _FEET]
+        feet[..., 2] = 0.0
+        pixels, depth = self._project(feet, times, matrices)
+        scale = self._unit * self.scene.camera.focal / depth.mean(1)
+        wide = np.ptp(pixels[..., 0], axis=1) / 2 + scale * 0.11
+        deep = np.ptp(pixels[..., 1], axis=1) / 2 + scale * 0.03
+        return pixels.mean(1), np.stack([wide, deep], axis=-1)
+
+
+def render(
+    scene: Scene, times_sec: Sequence[float] | Array, size: tuple[int, int]
+) -> RenderedClip:
+    """
+    Render a scene.
+
+    :param scene: What to render.
+    :param times_sec: Times from the start of the scene, seconds; any order, any number.
+    :param size: Height and width, pixels.
+    :return: The images and their truth; equal for equal arguments.
+    :raises ValueError: If ``times_sec`` is empty or not finite, or ``size`` too small.
+    """
+    return SceneRenderer(scene, size).render(times_sec)
