@@ -5,6 +5,7 @@ A :class:`Scene` holds what a seed decides; :func:`render` paints it; :class:`Sy
 data set of it; ``python -m mtl_training scenes`` streams, films or shows it.
 """
 
+from mtl_training.data.synthetic.clips import SyntheticClips
 from mtl_training.data.synthetic.labels import ACTIONS, ACTIVITIES, FLIP_LABELS, GESTURES
 from mtl_training.data.synthetic.rendering import render, RenderedClip, SceneRenderer
 from mtl_training.data.synthetic.scene import Scene
@@ -17,5 +18,6 @@ __all__ = [
     'RenderedClip',
     'Scene',
     'SceneRenderer',
+    'SyntheticClips',
     'render',
 ]

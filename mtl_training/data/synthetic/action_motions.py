@@ -207,7 +207,9 @@ def throw(rng: np.random.Generator, duration_sec: float) -> Motion:
     return repeat(execution, rng, duration_sec)
 
 
-def idle(rng: np.random.Generator, duration_sec: float, seat_height: float | None = None) -> Motion:
+def idle(
+    rng: np.random.Generator, duration_sec: float, seat_height: float | None = None
+) -> Motion:
     """Stand, or sit where there is a seat, and do nothing in particular."""
     if seat_height is None:
         folded = rng.random() < 0.2

@@ -51,7 +51,9 @@ def make_caption(
     :param num_others: How many people stand or sit around.
     """
     garment = _article(f'{_PATTERNS[outfit.pattern]}{outfit.shirt_name} shirt')
-    clothes = f'{garment} and {outfit.lower}' if outfit.lower != 'skirt' else f'{garment} and a skirt'
+    clothes = (
+        f'{garment} and {outfit.lower}' if outfit.lower != 'skirt' else f'{garment} and a skirt'
+    )
     who = str(rng.choice([f'a person in {garment}', f'someone wearing {clothes}']))
     does, doing = _PHRASES[label]
     others = '' if num_others == 0 else _NUMBERS[num_others]

@@ -29,7 +29,7 @@ _LIMBS: tuple[tuple[str, str, float, float, str, float], ...] = tuple(
         ('heel', 'toe', 0.024, 0.018, 'shoe', 0.02),
         ('shoulder', 'elbow', 0.032, 0.027, 'sleeve', 0.06),
         ('elbow', 'wrist', 0.026, 0.019, 'cuff', 0.09),
-        ('wrist', 'hand', 0.022, 0.025, 'skin', 0.1),
+        ('wrist', 'hand', 0.024, 0.029, 'skin', 0.1),
     )
 )
 _STARTS = [JOINT[limb[0]] for limb in _LIMBS]
@@ -118,7 +118,9 @@ def _torso_parts(body: Body, outfit: Outfit, seen: Projection, corners: int) -> 
     points = seen.pixels[:, _TORSO]
     rings = discs(points, radius, 2 * corners)
     middle = points.mean(1, keepdims=True)
-    core = discs((points - middle) * 0.8 + middle - 0.15 * radius[..., None], 0.66 * radius, corners)
+    core = discs(
+        (points - middle) * 0.8 + middle - 0.15 * radius[..., None], 0.66 * radius, corners
+    )
     depth = seen.depth[:, _TORSO].mean(1)
     flat = (len(points), -1, 2)
     shirt = [
@@ -208,10 +210,8 @@ def _head_parts(body: Body, outfit: Outfit, seen: Projection, corners: int) -> l
     for side in ('left', 'right'):
         eye = seen.pixels[:, JOINT[f'{side}_eye']]
         visible = (depth - seen.depth[:, JOINT[f'{side}_eye']] > 0.3 * body.head) & (towards > 0)
-        layers.append(Layer(discs(eye, 0.13 * radius, corners), (30.0, 25.0, 25.0), visible))
-    throat = capsules(
-        seen.pixels[:, neck], centre, 0.55 * radius, 0.5 * radius, corners
-    )
+        layers.append(Layer(discs(eye, 0.11 * radius, corners), (30.0, 25.0, 25.0), visible))
+    throat = capsules(seen.pixels[:, neck], centre, 0.55 * radius, 0.5 * radius, corners)
     parts = [Part(depth + 0.02, [Layer(throat, shade(outfit.skin, 0.85))]), Part(depth, layers)]
     if outfit.hair_style == 'long':
         fall = capsules(

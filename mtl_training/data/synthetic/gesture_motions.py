@@ -75,7 +75,7 @@ def _either_side(rng: np.random.Generator, *poses: Array) -> list[Array]:
 def wave(rng: np.random.Generator, duration_sec: float) -> Motion:
     """Wave a raised hand from side to side."""
     height, width = rng.uniform(0.4, 0.7), rng.uniform(0.2, 0.32)
-    middle, forward = rng.uniform(0.25, 0.4), rng.uniform(0.1, 0.3)
+    middle, forward = rng.uniform(0.32, 0.48), rng.uniform(0.1, 0.3)
     inner, outer = (
         key_pose(
             right_hand_forward=forward,
@@ -114,9 +114,7 @@ def clap(rng: np.random.Generator, duration_sec: float) -> Motion:
     """Clap both hands in front of the chest."""
     up, forward, width = rng.uniform(-0.25, 0.1), rng.uniform(0.5, 0.65), rng.uniform(0.15, 0.35)
     together, apart = (
-        key_pose(
-            hand_forward=forward, hand_up=up, hand_out=out, elbow_out=0.7, wrist_up=0.4
-        )
+        key_pose(hand_forward=forward, hand_up=up, hand_out=out, elbow_out=0.7, wrist_up=0.4)
         for out in (-0.32, width)
     )
     return _swinging(rng, duration_sec, (together, apart), rng.uniform(1.5, 2.4))
@@ -180,8 +178,8 @@ def stop(rng: np.random.Generator, duration_sec: float) -> Motion:
     """Push an open palm towards the camera and hold it there."""
     palm = key_pose(
         right_hand_forward=rng.uniform(0.88, 0.96),
-        right_hand_out=rng.uniform(-0.1, 0.15),
-        right_hand_up=rng.uniform(0.05, 0.3),
+        right_hand_out=rng.uniform(0.0, 0.25),
+        right_hand_up=rng.uniform(0.05, 0.28),
         right_elbow_out=0.4,
         right_wrist_up=1.35,
         pitch=rng.uniform(0.0, 0.1),
@@ -225,9 +223,7 @@ class MirroredTrack:
         return mirrored(self.track(times_sec))
 
 
-def _mirrored_motion(
-    make: MakeMotion, rng: np.random.Generator, duration_sec: float
-) -> Motion:
+def _mirrored_motion(make: MakeMotion, rng: np.random.Generator, duration_sec: float) -> Motion:
     motion = make(rng, duration_sec)
     return Motion(MirroredTrack(motion.track), motion.executions, motion.activities)
 

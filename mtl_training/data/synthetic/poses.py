@@ -117,10 +117,10 @@ class KeyTrack:
         i = np.clip(np.searchsorted(self.times, times, side='right') - 1, 0, len(self.times) - 2)
         step = (self.times[i + 1] - self.times[i])[:, None]
         s = (times - self.times[i])[:, None] / step
-        course = self.poses[i] * (1 + 2 * s) * (1 - s) ** 2 + self.poses[i + 1] * s**2 * (3 - 2 * s)
-        return course + step * s * (1 - s) * (
-            self.slopes[i] * (1 - s) - self.slopes[i + 1] * s
+        course = self.poses[i] * (1 + 2 * s) * (1 - s) ** 2 + self.poses[i + 1] * s**2 * (
+            3 - 2 * s
         )
+        return course + step * s * (1 - s) * (self.slopes[i] * (1 - s) - self.slopes[i + 1] * s)
 
 
 @dataclass(frozen=True)

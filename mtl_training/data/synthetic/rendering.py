@@ -122,9 +122,7 @@ class SceneRenderer:
 
     def _occluders(self, matrices: Array) -> list[list[Layer]]:
         return [
-            occluder.layers(
-                moved(np.tile(occluder.corners, (len(matrices), 1, 1)), matrices)
-            )
+            occluder.layers(moved(np.tile(occluder.corners, (len(matrices), 1, 1)), matrices))
             for occluder in self.scene.occluders
         ]
 

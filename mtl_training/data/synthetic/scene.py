@@ -17,8 +17,8 @@ from mtl_training.data.synthetic.skeleton import JOINT
 from mtl_training.data.synthetic.surroundings import PLACES, Surroundings
 
 MAX_PEOPLE = 4
-_MOVING_PX = 0.08  # margin around the joints that the camera frames, of the body's height
-_TASKS_DRAWN = ('label', 'people', 'camera', 'place', 'effects', 'words')
+_MARGIN = 0.08  # margin around the joints that the camera frames, of the body's height
+_DRAWS = ('label', 'people', 'camera', 'place', 'effects', 'words')
 
 
 @dataclass(frozen=True)
@@ -62,8 +62,8 @@ class Scene:
         :raises ValueError: If an argument is unknown or out of range.
         """
         task, label = _checked(seed, task, label, num_people)
-        words = [np.random.SeedSequence([seed, n]) for n in range(len(_TASKS_DRAWN))]
-        rngs = dict(zip(_TASKS_DRAWN, map(np.random.default_rng, words)))
+        words = [np.random.SeedSequence([seed, n]) for n in range(len(_DRAWS))]
+        rngs = dict(zip(_DRAWS, map(np.random.default_rng, words)))
         if task is not None and label is None:
             label = str(rngs['label'].choice(TASK_LABELS[task]))
         if num_people is None:
@@ -97,7 +97,9 @@ class Scene:
         starts = np.linspace(0.0, latest, max(int(latest * 100), 1) + 1)
         good = [start for start in starts if self.is_recognizable(start, clip_seconds)]
         if not good:
-            raise ValueError(f"clip_seconds must leave room for '{self.label}', got {clip_seconds}.")
+            raise ValueError(
+                f"clip_seconds must leave room for '{self.label}', got {clip_seconds}."
+            )
         return np.array(good)
 
     def is_recognizable(self, start_sec: float, clip_seconds: float) -> bool:
@@ -212,7 +214,7 @@ def _frame(
     names = [name for name in JOINT if not near or name.split('_')[-1] not in _LOWER_LEG]
     points = joints[:, [JOINT[name] for name in names]].reshape(-1, 3)
     camera = Camera.sample(rng, main.body.height)
-    return camera.framing(points, _MOVING_PX * main.body.height, rng), points
+    return camera.framing(points, _MARGIN * main.body.height, rng), points
 
 
 _LOWER_LEG = ('ankle', 'toe', 'heel')
@@ -230,7 +232,7 @@ def _sample_bystander(
             x, best = candidate, gap
         if gap > 0.2:
             break
-    away = rng.uniform(0.7, 3.5)
+    away = people[0].place[1] + rng.uniform(0.28, 0.9) * camera.distance
     depth = (away + camera.distance) * np.cos(camera.pitch)
     place = (float((x - camera.centre[0]) / camera.focal * depth), float(away))
     return sample_person(rng, None, duration_sec, place, float(rng.uniform(-np.pi, np.pi)))

@@ -34,7 +34,7 @@ class Layer:
 
 
 def _to_fixed(polygons: Array, scale: int) -> NDArray[np.int32]:
-    return np.rint(np.clip(polygons, -_FAR, _FAR) * scale).astype(np.int32, order="C")
+    return np.rint(np.clip(polygons, -_FAR, _FAR) * scale).astype(np.int32, order='C')
 
 
 @dataclass
@@ -108,9 +108,7 @@ def ellipses(centre: Array, axis: Array, radii: Array, corners: int) -> Array:
 
 def hulls(points: Array) -> list[Array]:
     """Return the convex hull of the points of each time, ``[T, N, 2]``."""
-    return [
-        cv2.convexHull(frame)[:, 0].astype(np.float64) for frame in points.astype(np.float32)
-    ]
+    return [cv2.convexHull(frame)[:, 0].astype(np.float64) for frame in points.astype(np.float32)]
 
 
 def shade(colour: Colour, factor: float) -> Colour:

@@ -122,7 +122,7 @@ class Surroundings:
             x = int(rng.uniform(-0.1, 1) * width)
             stands = rng.random() < 0.6
             bottom = floor_row if stands else int(rng.uniform(0.15, 0.8) * max(floor_row, 1))
-            colour = rng.uniform(25, 230, 3)
+            colour = 0.5 * rng.uniform(25, 230, 3) + 0.5 * rng.uniform(25, 230)
             cv2.rectangle(canvas, (x, bottom - h), (x + w, bottom), colour.tolist(), -1)
             edge = (colour * 0.6).tolist()
             cv2.rectangle(canvas, (x, bottom - h), (x + w, bottom), edge, max(1, int(unit / 90)))

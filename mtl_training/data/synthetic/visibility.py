@@ -39,7 +39,9 @@ def keypoint_visibility(
     for layers in occluders:
         for t, outline in enumerate(np.asarray(layers[0].polygons, np.float32)):
             points = pixels[t].reshape(-1, 2).astype(np.float32)
-            inside = [cv2.pointPolygonTest(outline, point, False) >= 0 for point in points.tolist()]
+            inside = [
+                cv2.pointPolygonTest(outline, point, False) >= 0 for point in points.tolist()
+            ]
             hidden[t] |= np.reshape(inside, hidden[t].shape)
     x, y = pixels[..., 0], pixels[..., 1]
     inside = (x >= 0) & (x <= size[1] - 1) & (y >= 0) & (y <= size[0] - 1)
