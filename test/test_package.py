@@ -8,10 +8,9 @@ import subprocess
 import sys
 from xml.etree import ElementTree
 
+import mtl_perception
 import pytest
 import yaml
-
-import mtl_perception
 
 ROOT = Path(__file__).parents[1]
 MESSAGES = sorted(ROOT.glob('msg/*.msg'))

@@ -1,0 +1,111 @@
+"""Reading the frames of a video file that lie nearest to given times."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+from numpy.typing import NDArray
+
+Frame = NDArray[np.uint8]
+# A clip that starts later than this is reached by seeking, not by decoding all that lies before.
+_SEEK_AFTER_SEC = 4.0
+
+
+class VideoError(ValueError):
+    """A file that can't be decoded; the message names the file and the reason."""
+
+
+def probe_duration(path: Path) -> float:
+    """
+    Return the time in seconds from the first frame to the last.
+
+    Containers declare lengths that are not true, so what counts is what decodes.
+
+    :raises VideoError: If there is no video stream, or not a single frame can be decoded.
+    """
+    with closing(_open(path)) as container:
+        stream = container.streams.video[0]
+        if next(_timed_frames(container), None) is None:
+            raise VideoError(f"'{path}' holds no frame that can be decoded.")
+        if stream.duration:
+            _seek(container, float(stream.duration * stream.time_base) - _SEEK_AFTER_SEC)
+        last_sec = max((time_sec for time_sec, _ in _timed_frames(container)), default=0.0)
+    if last_sec > 0:
+        return last_sec
+    # The declared length lies beyond what decodes, or there is but one frame.
+    with closing(_open(path)) as container:
+        return max(time_sec for time_sec, _ in _timed_frames(container))
+
+
+def read_frames(path: Path, times_sec: Sequence[float]) -> list[Frame]:
+    """
+    Return the frames nearest to given times.
+
+    :param times_sec: Ascending, in seconds after the first frame. Times after the last frame
+        that decodes give that frame.
+    :return: RGB, ``uint8 [H, W, 3]``, one per time; a frame that serves twice is one array.
+    :raises VideoError: If the file can't be opened or not a single frame can be decoded.
+    """
+    chosen: list[Frame] = []
+    before: tuple[float, Any] | None = None
+    with closing(_open(path)) as container:
+        _seek(container, times_sec[0] - _SEEK_AFTER_SEC)
+        for time_sec, frame in _timed_frames(container):
+            due = [t for t in times_sec[len(chosen) :] if t <= time_sec]
+            is_earlier = [before is not None and t - before[0] < time_sec - t for t in due]
+            if before is not None and any(is_earlier):
+                chosen += [_to_rgb(before[1])] * sum(is_earlier)
+            if not all(is_earlier):
+                chosen += [_to_rgb(frame)] * (len(due) - sum(is_earlier))
+            before = (time_sec, frame)
+            if len(chosen) == len(times_sec):
+                return chosen
+    if before is None:
+        raise VideoError(f"'{path}' holds no frame that can be decoded.")
+    return chosen + [_to_rgb(before[1])] * (len(times_sec) - len(chosen))
+
+
+def _open(path: Path) -> Any:
+    try:
+        container = av.open(str(path))
+    except (av.FFmpegError, OSError) as error:
+        raise VideoError(
+            f"'{path}' is not a video that can be decoded ({error.strerror})."
+        ) from error
+    if not container.streams.video:
+        container.close()
+        raise VideoError(f"'{path}' holds no video, only {len(container.streams)} other streams.")
+    # The loaders run one process per core already.
+    container.streams.video[0].thread_type = 'SLICE'
+    return container
+
+
+def _seek(container: Any, time_sec: float) -> None:
+    stream = container.streams.video[0]
+    if time_sec > 0 and stream.time_base:
+        offset = int(time_sec / stream.time_base) + (stream.start_time or 0)
+        container.seek(offset, stream=stream)
+
+
+def _timed_frames(container: Any) -> Iterator[tuple[float, Any]]:
+    stream = container.streams.video[0]
+    start_sec = float((stream.start_time or 0) * (stream.time_base or 0))
+    period_sec = float(1 / stream.average_rate) if stream.average_rate else 1 / 30
+    time_sec = -period_sec
+    try:
+        for frame in container.decode(stream):
+            # Raw streams carry no times: the nominal rate stands in.
+            time_sec = time_sec + period_sec if frame.time is None else frame.time - start_sec
+            yield time_sec, frame
+    except av.FFmpegError:
+        # Cut off or damaged from here on; what was decoded so far is good.
+        return
+
+
+def _to_rgb(frame: Any) -> Frame:
+    return frame.to_ndarray(format='rgb24')

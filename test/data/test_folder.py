@@ -1,0 +1,135 @@
+"""Reading the user's own videos."""
+
+from fractions import Fraction
+import logging
+from pathlib import Path
+
+import av
+from mtl_training.data.decoding import probe_duration, read_frames, VideoError
+from mtl_training.data.folder import FolderClips
+import numpy as np
+import pytest
+
+SHARED = Path(__file__).parents[3] / 'shared' / 'data'
+CLIP = {'num_frames': 5, 'clip_seconds': 1.0, 'size': (24, 32)}
+
+
+def write_video(
+    path: Path, num_frames: int, *, rate: int = 10, codec: str = 'mpeg4', gop: int = 5
+) -> Path:
+    """Write a video whose frame ``i`` is a plain grey of ``4 * i``."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with av.open(str(path), 'w') as container:
+        stream = container.add_stream(codec, rate=rate)
+        stream.width, stream.height, stream.pix_fmt, stream.gop_size = 64, 48, 'yuv420p', gop
+        stream.time_base, stream.bit_rate = Fraction(1, rate), 8_000_000
+        for i in range(num_frames):
+            picture = np.full((48, 64, 3), 4 * i, np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format='rgb24')))
+        container.mux(stream.encode())
+    return path
+
+
+def shown(frames: list[np.ndarray]) -> list[int]:
+    """Return which frame of the written video each frame is."""
+    return [round(float(frame.mean()) / 4) for frame in frames]
+
+
+@pytest.mark.parametrize('suffix', ['mp4', 'avi', 'mkv', 'mov'])
+def test_frames_are_those_nearest_to_the_times(tmp_path: Path, suffix: str) -> None:
+    path = write_video(tmp_path / f'a.{suffix}', 60)
+    assert probe_duration(path) == pytest.approx(5.9, abs=0.01)
+    times = [0.0, 0.04, 0.06, 0.96, 5.0, 5.9, 9.0]
+    assert shown(read_frames(path, times)) == [0, 0, 1, 10, 50, 59, 59]
+    # Late enough to be reached by seeking.
+    assert shown(read_frames(path, [5.14, 5.3])) == [51, 53]
+
+
+def test_a_video_that_is_cut_off_gives_what_is_left(tmp_path: Path) -> None:
+    path = write_video(tmp_path / 'a.mkv', 60)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) * 2 // 3])
+    length_sec = probe_duration(path)
+    assert 1.0 < length_sec < 5.5
+    assert shown(read_frames(path, [0.5, 99.0])) == [5, round(length_sec * 10)]
+
+
+@pytest.mark.parametrize('content', [b'', b'not a video', b'\x00' * 4096])
+def test_a_file_that_is_no_video_is_refused_by_name(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / 'a.mp4'
+    path.write_bytes(content)
+    for read in (probe_duration, lambda p: read_frames(p, [0.0])):
+        with pytest.raises(VideoError, match=r'a\.mp4'):
+            read(path)
+
+
+def test_clips_have_the_label_of_their_folder_and_the_wanted_shape(tmp_path: Path) -> None:
+    write_video(tmp_path / 'train' / 'wave' / 'x.mp4', 30)
+    write_video(tmp_path / 'train' / 'bow' / 'y.AVI', 30)
+    write_video(tmp_path / 'val' / 'wave' / 'z.mp4', 1)
+    train = FolderClips('greeting', 'train', root=str(tmp_path), **CLIP)
+    assert train.labels == ('bow', 'wave')
+    assert [train.labels[train[i].label] for i in range(2)] == ['bow', 'wave']
+    assert [train[i].index for i in range(2)] == [0, 1]
+    assert train[0].frames.shape == (5, 24, 32, 3)
+    # A class without videos in a split keeps its place; a video of one frame is that frame.
+    val = FolderClips('greeting', 'val', root=str(tmp_path), **CLIP)
+    assert val.labels == train.labels
+    assert val[0].label == 1
+    assert (val[0].frames == val[0].frames[:1]).all()
+
+
+def test_a_clip_spans_its_seconds(tmp_path: Path) -> None:
+    write_video(tmp_path / 'val' / 'a' / 'x.mp4', 51)
+    clip = FolderClips('t', 'val', root=str(tmp_path), **CLIP)[0]
+    # The middle second of five, at 10 frames a second.
+    indices = shown(list(clip.frames.numpy().astype(float)))
+    assert indices[0] == 20
+    assert indices[-1] == 30
+    assert indices == sorted(indices)
+
+
+def test_training_clips_start_anywhere_in_the_video(tmp_path: Path) -> None:
+    write_video(tmp_path / 'train' / 'a' / 'x.mp4', 51)
+    clips = FolderClips('t', 'train', root=str(tmp_path), **CLIP)
+    starts = {shown([clips[0].frames[0].numpy()])[0] for _ in range(20)}
+    assert len(starts) > 5
+
+
+def test_videos_that_do_not_decode_are_left_out_with_a_warning_each(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    write_video(tmp_path / 'train' / 'a' / 'good.mp4', 20)
+    (tmp_path / 'train' / 'a' / 'bad.mp4').write_bytes(b'nothing')
+    (tmp_path / 'train' / 'a' / 'empty.mkv').write_bytes(b'')
+    (tmp_path / 'train' / 'a' / 'notes.txt').write_text('not looked at')
+    with caplog.at_level(logging.WARNING):
+        clips = FolderClips('t', 'train', root=str(tmp_path), **CLIP)
+    assert len(clips) == 1
+    assert sum('bad.mp4' in record.message for record in caplog.records) == 1
+    assert len(caplog.records) == 2
+
+
+def test_a_missing_layout_is_explained(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r'holds no classes; the layout is <root>/<train\|val'):
+        FolderClips('t', 'train', root=str(tmp_path), **CLIP)
+    (tmp_path / 'train' / 'a').mkdir(parents=True)
+    with pytest.raises(ValueError, match=r"no folder 'val'; the layout is"):
+        FolderClips('t', 'val', root=str(tmp_path), **CLIP)
+    with pytest.raises(ValueError, match=r'holds no video; the layout is'):
+        FolderClips('t', 'train', root=str(tmp_path), **CLIP)
+    (tmp_path / 'train' / 'a' / 'x.mp4').write_bytes(b'')
+    with pytest.raises(ValueError, match=r'none of its videos can be decoded'):
+        FolderClips('t', 'train', root=str(tmp_path), **CLIP)
+    with pytest.raises(ValueError, match=r"split must be one of .*got 'dev'"):
+        FolderClips('t', 'dev', root=str(tmp_path), **CLIP)
+
+
+@pytest.mark.skipif(not SHARED.is_dir(), reason=f'real clips are not at {SHARED}')
+def test_real_clips_decode() -> None:
+    paths = sorted([*SHARED.rglob('*.mkv'), *SHARED.rglob('*.avi'), *SHARED.rglob('*.mp4')])
+    assert len(paths) > 20
+    for path in paths:
+        duration_sec = probe_duration(path)
+        assert duration_sec > 1
+        assert len(read_frames(path, [0.0, duration_sec / 2, duration_sec])) == 3
