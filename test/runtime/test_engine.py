@@ -1,0 +1,87 @@
+"""The engine against the network as it is trained."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from mtl_perception.checkpoint import CheckpointError, load_network
+from mtl_perception.runtime.engine import Engine, find_device
+import numpy as np
+import pytest
+import torch
+
+
+def random_clip(dtype: torch.dtype = torch.float32) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(1)
+    return torch.randn(1, 3, 4, 32, 32, generator=generator).to(dtype)
+
+
+@pytest.mark.parametrize(
+    ('precision', 'tolerance'), [('float32', 1e-5), ('bfloat16', 3e-2)], ids=str
+)
+def test_probabilities_are_those_of_the_network(
+    checkpoint: Path, precision: str, tolerance: float
+) -> None:
+    engine = Engine(checkpoint, device='cpu', precision=precision)
+    network, _ = load_network(checkpoint)
+    found = engine.infer({'clip': random_clip(engine.dtype)})
+    with torch.inference_mode():
+        expected = network({'clip': random_clip()})
+    assert found.keys() == expected.keys() == {'action', 'gesture'}
+    for task, values in found.items():
+        np.testing.assert_allclose(values, expected[task].softmax(-1)[0].numpy(), atol=tolerance)
+        assert values.sum() == pytest.approx(1, abs=1e-5)
+
+
+def test_auto_takes_a_precision_that_it_has_timed(checkpoint: Path) -> None:
+    engine = Engine(checkpoint, device='cpu')
+    assert engine.forward_sec.keys() == {'float32', 'bfloat16'}
+    speedup = engine.forward_sec['float32'] / engine.forward_sec['bfloat16']
+    assert engine.precision == ('bfloat16' if speedup >= 1.25 else 'float32')
+    assert all(parameter.dtype == engine.dtype for parameter in engine._network.parameters())
+
+
+def test_unloading_and_loading_changes_nothing(checkpoint: Path) -> None:
+    engine = Engine(checkpoint, device='cpu', precision='float32')
+    before = engine.infer({'clip': random_clip()})
+    engine.unload()
+    engine.load()
+    after = engine.infer({'clip': random_clip()})
+    np.testing.assert_array_equal(before['action'], after['action'])
+    assert engine.memory_bytes() is None
+
+
+@pytest.mark.parametrize('name', ['tpu', 'cuda:x', 'cpu:-1', ''])
+def test_an_unknown_device_is_refused(name: str) -> None:
+    with pytest.raises(ValueError, match=r"device must be 'auto', 'cpu', 'cuda' or 'cuda:N'"):
+        find_device(name)
+
+
+def test_a_gpu_that_is_not_there_is_never_replaced(checkpoint: Path) -> None:
+    with pytest.raises(ValueError, match=r"'cuda:99' is not there: this machine has \d+ usable"):
+        Engine(checkpoint, device='cuda:99')
+
+
+def test_an_unknown_precision_is_refused(checkpoint: Path) -> None:
+    with pytest.raises(ValueError, match=r"precision must be one of .*, got 'int4'"):
+        Engine(checkpoint, precision='int4')
+
+
+def test_a_file_that_is_no_checkpoint_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / 'garbage.safetensors'
+    path.write_bytes(b'garbage' * 100)
+    with pytest.raises(CheckpointError, match=r'garbage\.safetensors'):
+        Engine(path, device='cpu')
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason='this machine has no GPU')
+@pytest.mark.parametrize('precision', ['float32', 'float16', 'auto'])
+def test_a_gpu_gives_the_same_and_gets_its_memory_back(checkpoint: Path, precision: str) -> None:
+    engine = Engine(checkpoint, device='cuda', precision=precision)
+    expected = Engine(checkpoint, device='cpu', precision='float32')
+    found = engine.infer({'clip': random_clip(engine.dtype).cuda()})
+    for task, values in expected.infer({'clip': random_clip()}).items():
+        np.testing.assert_allclose(found[task], values, atol=1e-2)
+    before = torch.cuda.memory_allocated()
+    engine.unload()
+    assert torch.cuda.memory_allocated() < before

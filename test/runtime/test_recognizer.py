@@ -1,0 +1,151 @@
+"""From pictures to recognitions, against the network called by hand."""
+
+from __future__ import annotations
+
+from pathlib import Path
+import threading
+
+from mtl_perception.checkpoint import load_network
+from mtl_perception.network.preprocessing import FramePreprocessor
+from mtl_perception.runtime.clip_buffer import Admission
+from mtl_perception.runtime.engine import Engine
+from mtl_perception.runtime.picture import Picture
+from mtl_perception.runtime.recognizer import Recognition, Recognizer
+import numpy as np
+import pytest
+import torch
+
+SECOND = 1_000_000_000
+NOW = 1_795_000_000 * SECOND
+
+
+@pytest.fixture(scope='module')
+def engine(checkpoint: Path) -> Engine:
+    return Engine(checkpoint, device='cpu', precision='float32')
+
+
+def random_frames(count: int) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (count, 48, 64, 3), np.uint8)
+
+
+def feed(recognizer: Recognizer, frames: np.ndarray, *, start_ns: int = NOW) -> None:
+    for index, pixels in enumerate(frames):
+        recognizer.add_frame(Picture(pixels), start_ns + index * SECOND // 10, frame_id='camera')
+
+
+def test_a_recognition_is_what_the_network_says_of_the_clip(
+    engine: Engine, checkpoint: Path
+) -> None:
+    recognizer, frames = Recognizer(engine), random_frames(8)
+    feed(recognizer, frames)
+    found = {recognition.task: recognition for recognition in recognizer.recognise(top_k=9)}
+    network, saved = load_network(checkpoint)
+    preprocess = FramePreprocessor(saved.config.trunks['clip'].preprocessing)
+    # 0.5 s before the newest in four frames at 10 Hz: 2, 3.67, 5.33, 7 of 0 to 7.
+    chosen = torch.from_numpy(frames[[2, 4, 5, 7]])
+    with torch.inference_mode():
+        logits = network({'clip': preprocess(chosen).transpose(0, 1).unsqueeze(0)})
+    for task, values in logits.items():
+        labels = saved.config.tasks[task].labels
+        expected = dict(zip(labels, values[0].softmax(-1).tolist()))
+        assert dict(found[task].top_k) == pytest.approx(expected, abs=1e-5)
+        assert found[task].label == max(expected, key=expected.__getitem__)
+        assert found[task].score == pytest.approx(max(expected.values()), abs=1e-5)
+        assert found[task].stamp_ns == NOW + 7 * SECOND // 10
+        assert found[task].clip_start_ns == NOW + 2 * SECOND // 10
+        assert found[task].frame_id == 'camera'
+
+
+def test_blue_first_is_the_same_picture(engine: Engine) -> None:
+    frames, results = random_frames(8), []
+    for is_bgr in (False, True):
+        recognizer = Recognizer(engine)
+        for index, pixels in enumerate(frames):
+            shown = np.ascontiguousarray(pixels[..., ::-1]) if is_bgr else pixels
+            recognizer.add_frame(Picture(shown, is_bgr), NOW + index * SECOND // 10)
+        results.append(recognizer.recognise())
+    assert results[0] == results[1]
+
+
+def test_an_improbable_label_is_empty_but_its_score_is_said(engine: Engine) -> None:
+    recognizer = Recognizer(engine)
+    feed(recognizer, random_frames(8))
+    for recognition in recognizer.recognise(min_score=1.0, top_k=1):
+        assert recognition.label == ''
+        assert len(recognition.top_k) == 1
+        assert 0 < recognition.score == recognition.top_k[0][1] < 1
+
+
+def test_nothing_is_recognised_twice_or_too_early(engine: Engine) -> None:
+    recognizer = Recognizer(engine)
+    assert recognizer.recognise() == []
+    feed(recognizer, random_frames(4))
+    assert recognizer.recognise() == []
+    feed(recognizer, random_frames(4), start_ns=NOW + 4 * SECOND // 10)
+    assert len(recognizer.recognise()) == 2
+    assert recognizer.recognise() == []
+
+
+def test_frames_that_came_meanwhile_are_counted(engine: Engine) -> None:
+    recognizer = Recognizer(engine)
+    feed(recognizer, random_frames(8))
+    assert recognizer.recognise()
+    assert recognizer.num_superseded == 0  # filling the first clip is no delay
+    feed(recognizer, random_frames(5), start_ns=NOW + 8 * SECOND // 10)
+    assert recognizer.recognise()
+    assert recognizer.num_superseded == 4
+    feed(recognizer, random_frames(8))  # a jump back in time: filling again
+    assert recognizer.recognise()
+    assert recognizer.num_superseded == 4
+
+
+def test_another_size_starts_a_new_clip(engine: Engine) -> None:
+    recognizer = Recognizer(engine)
+    feed(recognizer, random_frames(8))
+    picture = Picture(np.zeros((20, 30, 3), np.uint8))
+    stamp_ns = NOW + 8 * SECOND // 10
+    assert recognizer.add_frame(picture, stamp_ns, frame_id='camera') is Admission.NEW_SOURCE
+    assert recognizer.recognise() == []
+    assert recognizer.span_sec == 0
+
+
+def test_smoothing_holds_on_to_the_past(engine: Engine) -> None:
+    def last(smoothing_sec: float) -> Recognition:
+        recognizer = Recognizer(engine)
+        feed(recognizer, random_frames(8))
+        recognizer.recognise(smoothing_sec=smoothing_sec)
+        feed(recognizer, 255 - random_frames(8), start_ns=NOW + 8 * SECOND // 10)
+        return recognizer.recognise(smoothing_sec=smoothing_sec)[0]
+
+    first = Recognizer(engine)
+    feed(first, random_frames(8))
+    past = dict(first.recognise()[0].top_k)
+    present = dict(last(0.0).top_k)
+    for label, score in last(1e6).top_k:
+        assert score == pytest.approx(past[label], abs=1e-4)
+    assert present != pytest.approx(past, abs=1e-4)
+
+
+def test_a_reset_forgets_the_frames(engine: Engine) -> None:
+    recognizer = Recognizer(engine)
+    feed(recognizer, random_frames(8))
+    recognizer.reset()
+    assert recognizer.recognise() == []
+
+
+def test_a_waiting_thread_is_woken_by_a_frame(engine: Engine) -> None:
+    recognizer, woken = Recognizer(engine), threading.Event()
+
+    def wait() -> None:
+        if recognizer.wait_for_frame(20):
+            woken.set()
+
+    thread = threading.Thread(target=wait)
+    thread.start()
+    feed(recognizer, random_frames(1))
+    thread.join(20)
+    assert woken.is_set()
+    recognizer.recognise()
+    assert not recognizer.wait_for_frame(0)
+    recognizer.wake()
+    assert recognizer.wait_for_frame(0)

@@ -1,0 +1,75 @@
+"""Temporal smoothing and the choice of labels."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+from mtl_perception.runtime.smoothing import Smoother, top_labels
+import numpy as np
+import pytest
+
+SECOND = 1_000_000_000
+NOW = 1_795_000_000 * SECOND
+OLD, NEW = np.array([1.0, 0.0]), np.array([0.0, 1.0])
+
+
+def settle(smoother: Smoother, **settings: float) -> None:
+    smoother.update(OLD, NOW, time_constant_sec=1.0, **settings)
+
+
+def test_after_one_time_constant_the_old_weighs_one_over_e() -> None:
+    smoother = Smoother()
+    settle(smoother)
+    smoothed = smoother.update(NEW, NOW + SECOND, time_constant_sec=1.0)
+    np.testing.assert_allclose(smoothed, [np.exp(-1), 1 - np.exp(-1)])
+
+
+@given(parts=st.integers(1, 50), duration_ns=st.integers(0, 5 * SECOND))
+def test_it_does_not_matter_how_many_results_came(parts: int, duration_ns: int) -> None:
+    smoother = Smoother()
+    settle(smoother)
+    for part in range(1, parts + 1):
+        stamp_ns = NOW + duration_ns * part // parts
+        smoothed = smoother.update(NEW, stamp_ns, time_constant_sec=1.0)
+    np.testing.assert_allclose(smoothed[0], np.exp(-duration_ns / SECOND), atol=1e-9)
+
+
+@given(st.lists(st.tuples(st.floats(0, 1), st.integers(0, SECOND)), min_size=1))
+def test_probabilities_stay_probabilities(results: list[tuple[float, int]]) -> None:
+    smoother, stamp_ns = Smoother(), NOW
+    for value, step_ns in results:
+        stamp_ns += step_ns
+        smoothed = smoother.update(np.array([value, 1 - value]), stamp_ns, time_constant_sec=0.5)
+        assert smoothed.min() >= -1e-12
+        assert smoothed.sum() == pytest.approx(1)
+
+
+@pytest.mark.parametrize(
+    ('stamp_ns', 'generation', 'time_constant_sec'),
+    [(NOW + SECOND, 1, 1.0), (NOW - 1, 0, 1.0), (NOW + 1, 0, 0.0)],
+    ids=['a new clip', 'a step back', 'no smoothing'],
+)
+def test_nothing_of_the_old_remains_after(
+    stamp_ns: int, generation: int, time_constant_sec: float
+) -> None:
+    smoother = Smoother()
+    settle(smoother)
+    smoothed = smoother.update(
+        NEW, stamp_ns, time_constant_sec=time_constant_sec, generation=generation
+    )
+    np.testing.assert_array_equal(smoothed, NEW)
+
+
+def test_what_was_given_is_left_alone() -> None:
+    smoother, given_values = Smoother(), np.array([0.5, 0.5])
+    smoother.update(given_values, NOW, time_constant_sec=1.0)
+    smoother.update(NEW, NOW + SECOND, time_constant_sec=1.0)
+    np.testing.assert_array_equal(given_values, [0.5, 0.5])
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=20), st.integers(1, 30))
+def test_the_best_labels_come_first(values: list[float], k: int) -> None:
+    labels = [f'label_{i}' for i in range(len(values))]
+    ranked = top_labels(np.array(values), labels, k)
+    assert [score for _, score in ranked] == sorted(values, reverse=True)[:k]
+    assert all(values[labels.index(label)] == score for label, score in ranked)
