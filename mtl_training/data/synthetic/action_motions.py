@@ -2,9 +2,6 @@
 
 from collections.abc import Callable
 
-import numpy as np
-from numpy.typing import NDArray
-
 from mtl_training.data.synthetic.gaits import run, walk
 from mtl_training.data.synthetic.motion import (
     activity_id,
@@ -17,6 +14,8 @@ from mtl_training.data.synthetic.motion import (
     reversed_keys,
 )
 from mtl_training.data.synthetic.poses import Array, C, key_pose, mirrored
+import numpy as np
+from numpy.typing import NDArray
 
 MakeMotion = Callable[[np.random.Generator, float], Motion]
 

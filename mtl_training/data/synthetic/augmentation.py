@@ -1,9 +1,8 @@
 """Random changes to a whole clip that keep what it shows, but for the mirror."""
 
 import cv2
-import numpy as np
-
 from mtl_training.data.synthetic.shapes import Image
+import numpy as np
 
 
 def augmented(frames: Image, rng: np.random.Generator) -> tuple[Image, bool]:

@@ -13,12 +13,11 @@ import threading
 from typing import Protocol
 
 import cv2
+from mtl_training.data.synthetic.shapes import Image
 import numpy as np
 from numpy.lib.format import open_memmap
 from rich.console import Console
 from rich.progress import track
-
-from mtl_training.data.synthetic.shapes import Image
 
 _CLIPS_PER_JOB = 16
 

@@ -2,9 +2,8 @@
 
 from dataclasses import dataclass
 
-import numpy as np
-
 from mtl_training.data.synthetic.poses import Array
+import numpy as np
 
 # Picture coordinates: x right, y down, (0, 0) the middle of the image, in units of the image's
 # height (of three quarters of its width where it is narrower than 4:3), so that a scene does not

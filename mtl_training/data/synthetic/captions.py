@@ -1,8 +1,7 @@
 """Sentences that say who does what where."""
 
-import numpy as np
-
 from mtl_training.data.synthetic.outfits import Outfit
+import numpy as np
 
 # Third person singular, and the form after "is".
 _PHRASES: dict[str | None, tuple[str, str]] = {

@@ -3,9 +3,6 @@
 from pathlib import Path
 
 import cv2
-import numpy as np
-import torch
-
 from mtl_training.data.sample import ClipSample
 from mtl_training.data.synthetic.augmentation import augmented
 from mtl_training.data.synthetic.cache import load_or_render
@@ -14,6 +11,8 @@ from mtl_training.data.synthetic.poses import Array
 from mtl_training.data.synthetic.rendering import render, RENDERER_VERSION
 from mtl_training.data.synthetic.scene import Scene
 from mtl_training.data.synthetic.shapes import Image
+import numpy as np
+import torch
 
 # Scenes of different splits never share a seed, and so no person, camera or background.
 SPLITS: tuple[str, ...] = ('train', 'val', 'test', 'stream')
@@ -157,7 +156,7 @@ class SyntheticClips(torch.utils.data.Dataset[ClipSample]):
     def _name(self) -> str:
         parts = [
             'synthetic', self.task, self.split, f'{len(self)}x{self.num_frames}',
-            f'{self.size[0]}x{self.size[1]}', f'{self.clip_seconds:g}s', f'seed{self.seed}',
+            f'{self.size[0]}x{self.size[1]}', f'{self.clip_seconds}s', f'seed{self.seed}',
             f'v{RENDERER_VERSION}',
         ]  # fmt: skip
         return '-'.join(parts)

@@ -4,10 +4,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import cv2
-import numpy as np
-
 from mtl_training.data.synthetic.poses import Array
 from mtl_training.data.synthetic.shapes import Image
+import numpy as np
 
 _FIELD_MARGIN = 32  # pixels by which a field of noise exceeds the image it is cut for
 _LEVELS = 40  # of noise, per unit of standard deviation / _LOUDEST

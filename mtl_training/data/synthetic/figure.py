@@ -2,8 +2,6 @@
 
 from dataclasses import dataclass
 
-import numpy as np
-
 from mtl_training.data.synthetic.outfits import Outfit
 from mtl_training.data.synthetic.poses import Array
 from mtl_training.data.synthetic.shapes import (
@@ -17,6 +15,7 @@ from mtl_training.data.synthetic.shapes import (
     shade,
 )
 from mtl_training.data.synthetic.skeleton import Body, JOINT
+import numpy as np
 
 # From joint, to joint, thickness at both ends (of the body's height), what it wears, and how much
 # nearer than its depth it is drawn (metres): arms before the torso they touch, hands before all.

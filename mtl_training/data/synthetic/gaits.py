@@ -2,10 +2,9 @@
 
 from dataclasses import dataclass
 
-import numpy as np
-
 from mtl_training.data.synthetic.motion import activity_id, cycles, Motion
 from mtl_training.data.synthetic.poses import Array, C, key_pose, SIDES
+import numpy as np
 
 
 @dataclass(frozen=True)

@@ -3,11 +3,10 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from mtl_training.data.synthetic.action_motions import MakeMotion
 from mtl_training.data.synthetic.motion import cycles, Keys, keys_of, Motion, repeat
 from mtl_training.data.synthetic.poses import Array, key_pose, KeyTrack, mirrored
+import numpy as np
 
 
 @dataclass(frozen=True)

@@ -3,11 +3,10 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
-
 from mtl_training.data.synthetic.labels import ACTIVITIES
 from mtl_training.data.synthetic.poses import Array, KeyTrack, PoseTrack
+import numpy as np
+from numpy.typing import NDArray
 
 Interval = tuple[float, float]
 Keys = list[tuple[float, Array]]  # (seconds from the start of one execution, pose)

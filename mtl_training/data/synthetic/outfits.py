@@ -2,9 +2,8 @@
 
 from dataclasses import dataclass
 
-import numpy as np
-
 from mtl_training.data.synthetic.shapes import Colour
+import numpy as np
 
 CLOTH_COLOURS: dict[str, Colour] = {
     'red': (190, 40, 40),

@@ -2,8 +2,6 @@
 
 from dataclasses import dataclass
 
-import numpy as np
-
 from mtl_training.data.synthetic.action_motions import ACTION_MOTIONS, idle, sit_down, stand_up
 from mtl_training.data.synthetic.gesture_motions import GESTURE_MOTIONS
 from mtl_training.data.synthetic.motion import Motion
@@ -11,6 +9,7 @@ from mtl_training.data.synthetic.outfits import Outfit
 from mtl_training.data.synthetic.poses import Array, C, Sway
 from mtl_training.data.synthetic.props import Seat
 from mtl_training.data.synthetic.skeleton import Body, forward_kinematics
+import numpy as np
 
 _SEATED = {'sit_down': sit_down, 'stand_up': stand_up}
 

@@ -3,11 +3,10 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import numpy as np
-
 from mtl_training.data.synthetic.outfits import CLOTH_COLOURS
 from mtl_training.data.synthetic.poses import Array
 from mtl_training.data.synthetic.shapes import Colour, Layer, Part, shade
+import numpy as np
 
 # World points [..., 3] -> pixels [T, ..., 2] and depths [T, ...].
 Project = Callable[[Array], tuple[Array, Array]]

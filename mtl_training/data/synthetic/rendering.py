@@ -3,9 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
-
 from mtl_training.data.synthetic.camera import moved
 from mtl_training.data.synthetic.effects import darken
 from mtl_training.data.synthetic.figure import Figure, make_figure, Projection
@@ -17,6 +14,8 @@ from mtl_training.data.synthetic.shapes import bounds, draw, Image, Layer, Part
 from mtl_training.data.synthetic.skeleton import JOINT
 from mtl_training.data.synthetic.surroundings import picture_unit
 from mtl_training.data.synthetic.visibility import keypoint_visibility
+import numpy as np
+from numpy.typing import NDArray
 
 # Part of every cache's key: raise it whenever the same arguments give other pixels or truth.
 RENDERER_VERSION = 1

@@ -2,8 +2,6 @@
 
 from dataclasses import dataclass, replace
 
-import numpy as np
-
 from mtl_training.data.synthetic.camera import Camera, Handheld
 from mtl_training.data.synthetic.captions import make_caption
 from mtl_training.data.synthetic.effects import Effects
@@ -15,6 +13,7 @@ from mtl_training.data.synthetic.poses import Array
 from mtl_training.data.synthetic.props import Occluder
 from mtl_training.data.synthetic.skeleton import JOINT
 from mtl_training.data.synthetic.surroundings import PLACES, Surroundings
+import numpy as np
 
 MAX_PEOPLE = 4
 _MARGIN = 0.08  # margin around the joints that the camera frames, of the body's height

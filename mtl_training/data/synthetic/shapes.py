@@ -4,10 +4,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 import cv2
+from mtl_training.data.synthetic.poses import Array
 import numpy as np
 from numpy.typing import NDArray
-
-from mtl_training.data.synthetic.poses import Array
 
 Colour = tuple[float, float, float]
 Image = NDArray[np.uint8]

@@ -1,11 +1,10 @@
-"""Bodies and their forward kinematics: from pose channels to joints in the world, vectorised over time."""
+"""Bodies and their forward kinematics: from pose channels to joints, vectorised over time."""
 
 from dataclasses import dataclass
 
+from mtl_training.data.synthetic.poses import C, SIDES
 import numpy as np
 from numpy.typing import NDArray
-
-from mtl_training.data.synthetic.poses import C, SIDES
 
 Array = NDArray[np.float64]
 

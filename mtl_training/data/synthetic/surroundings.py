@@ -3,12 +3,11 @@
 from dataclasses import dataclass
 
 import cv2
-import numpy as np
-
 from mtl_training.data.synthetic.camera import Camera, HALF_HEIGHT, HALF_WIDTH
 from mtl_training.data.synthetic.poses import Array
 from mtl_training.data.synthetic.shapes import Image
 from mtl_training.data.synthetic.textures import TEXTURE_PX, TEXTURES, tinted
+import numpy as np
 
 PLACES = {
     'noise': 'in front of a mottled wall',
@@ -116,7 +115,7 @@ class Surroundings:
         self, canvas: Image, rng: np.random.Generator, unit: float, floor_row: int
     ) -> None:
         """Add doors, posters and furniture as boxes."""
-        height, width = canvas.shape[:2]
+        width = canvas.shape[1]
         for _ in range(self.num_items):
             w, h = (rng.uniform([0.1, 0.1], [0.5, 0.6]) * unit).astype(int)
             x = int(rng.uniform(-0.1, 1) * width)

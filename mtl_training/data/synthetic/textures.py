@@ -3,9 +3,8 @@
 from collections.abc import Callable
 
 import cv2
-import numpy as np
-
 from mtl_training.data.synthetic.shapes import Image
+import numpy as np
 
 TEXTURE_PX = 192
 

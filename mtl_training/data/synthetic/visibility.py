@@ -1,12 +1,11 @@
 """Which keypoints can be seen."""
 
 import cv2
-import numpy as np
-from numpy.typing import NDArray
-
 from mtl_training.data.synthetic.figure import Figure
 from mtl_training.data.synthetic.poses import Array
 from mtl_training.data.synthetic.shapes import Layer
+import numpy as np
+from numpy.typing import NDArray
 
 OUTSIDE, HIDDEN, VISIBLE = 0, 1, 2
 
