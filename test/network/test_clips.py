@@ -1,6 +1,7 @@
 """Tests of :mod:`mtl_perception.network.clips`."""
 
-from hypothesis import given, strategies as st
+from hypothesis import given
+from hypothesis import strategies as st
 from mtl_perception.network import clip_times
 import numpy as np
 import pytest
