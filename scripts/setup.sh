@@ -52,6 +52,8 @@ if [ "$found" != "$key" ] || ! "$venv/bin/python" -c '' 2>/dev/null; then
         "$python" -m venv --system-site-packages "$venv"
         # The messages of this ROS are compiled against its own NumPy: that one stays.
         "$python" -c 'import numpy; print("numpy==" + numpy.__version__)' >"$venv/constraints.txt"
+        # Its launch_testing is a plugin of pytest that newer ones refuse (ros2/launch#979).
+        echo 'pytest<8.4' >>"$venv/constraints.txt"
         requirements+=(-c "$venv/constraints.txt")
         command -v colcon >/dev/null || requirements+=(colcon-common-extensions)
     fi

@@ -16,9 +16,14 @@ ROOT = Path(__file__).parents[1]
 MESSAGES = sorted(ROOT.glob('msg/*.msg'))
 YAML_FILES = sorted(ROOT.glob('config/**/*.yaml'))
 # What an import is called in package.xml, where the two names differ.
-KEYS = {'cv2': 'python3-opencv', 'numpy': 'python3-numpy', 'yaml': 'python3-yaml'}
+KEYS = {
+    'cv2': 'python3-opencv',
+    'numpy': 'python3-numpy',
+    'torch': 'python3-pytorch-pip',
+    'yaml': 'python3-yaml',
+}
 # No rosdep key exists for these: requirements/runtime.txt brings them on the robot too.
-BY_PIP = {'torch', 'safetensors', 'av'}
+BY_PIP = {'av', 'safetensors'}
 
 
 def requirement_names(name: str) -> set[str]:
