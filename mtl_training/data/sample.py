@@ -1,0 +1,49 @@
+"""What every data set of clips yields, and how samples become a batch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+
+
+class ClipSample(NamedTuple):
+    """One labelled clip."""
+
+    frames: Tensor  # uint8 [T, H, W, 3], RGB
+    label: int
+    index: int  # type: ignore[assignment]  # stable within its data set: per-sample weightings and recordings are keyed on it
+
+
+class ClipBatch(NamedTuple):
+    """Clips of one task."""
+
+    frames: Tensor  # uint8 [B, T, H, W, 3], RGB
+    labels: Tensor  # int64 [B]
+    indices: Tensor  # int64 [B]
+
+    def to(self, device: torch.device) -> ClipBatch:
+        """Return the batch on a device."""
+        return ClipBatch(*(tensor.to(device, non_blocking=True) for tensor in self))
+
+
+class ClipDataset(Protocol):
+    """The contract of every clip data set."""
+
+    task: str
+    labels: tuple[str, ...]
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> ClipSample: ...
+
+
+def collate_clips(samples: Sequence[ClipSample]) -> ClipBatch:
+    """Stack samples into a batch."""
+    return ClipBatch(
+        frames=torch.stack([sample.frames for sample in samples]),
+        labels=torch.tensor([sample.label for sample in samples]),
+        indices=torch.tensor([sample.index for sample in samples]),
+    )

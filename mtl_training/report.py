@@ -1,0 +1,103 @@
+"""Tables for people and pictures of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+
+matplotlib.use('Agg')
+
+from matplotlib import pyplot as plt
+from mtl_training.metrics import ConfusionMatrix, Evaluation
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+
+def print_evaluation(console: Console, evaluation: Evaluation, title: str) -> None:
+    """Print the accuracies, then the labels and the confusion matrix of every task."""
+    table = Table(title=title)
+    for column in ('task', 'accuracy', 'correct', 'clips', 'loss'):
+        table.add_column(column, justify='left' if column == 'task' else 'right')
+    for task, matrix in evaluation.confusions.items():
+        figures = (f'{matrix.accuracy:.1%}', str(matrix.num_correct), str(matrix.num_samples))
+        table.add_row(task, *figures, f'{evaluation.losses[task]:.3f}')
+    table.add_section()
+    matrices = evaluation.confusions.values()
+    counts = (sum(m.num_correct for m in matrices), sum(m.num_samples for m in matrices))
+    table.add_row('cumulative', f'{evaluation.cumulative_accuracy:.1%}', *map(str, counts), '')
+    console.print(table)
+    for task, matrix in evaluation.confusions.items():
+        console.print(_matrix_table(task, matrix))
+
+
+def _matrix_table(task: str, matrix: ConfusionMatrix) -> Table:
+    table = Table(title=f'{task}: rows are the truth, columns the predictions')
+    table.add_column('label')
+    for column in ('recall', 'precision', *(str(i) for i in range(len(matrix.labels)))):
+        table.add_column(column, justify='right')
+    per_class = matrix.per_class()
+    for i, (label, counts) in enumerate(zip(matrix.labels, matrix.counts.tolist())):
+        cells = [_cell(count, hit=i == j) for j, count in enumerate(counts)]
+        figures = per_class[label]
+        shares = (f'{figures["recall"]:.0%}', f'{figures["precision"]:.0%}')
+        table.add_row(f'{i} {label}', *shares, *cells)
+    return table
+
+
+def _cell(count: int, *, hit: bool) -> str:
+    if hit:
+        return f'[bold green]{count}[/]'
+    return f'[red]{count}[/]' if count else '[dim]·[/]'
+
+
+def draw_confusions(evaluation: Evaluation, path: Path) -> None:
+    """Draw the confusion matrices of all tasks into one PNG."""
+    matrices = evaluation.confusions
+    width = max(4.0, 0.55 * max(len(m.labels) for m in matrices.values()) + 2)
+    figure, axes = plt.subplots(
+        1, len(matrices), figsize=(width * len(matrices), width), squeeze=False
+    )
+    for axis, (task, matrix) in zip(axes[0], matrices.items()):
+        counts = matrix.counts.numpy()
+        shares = counts / np.maximum(1, counts.sum(1, keepdims=True))
+        axis.imshow(shares, vmin=0, vmax=1, cmap='Blues')
+        axis.set_xticks(range(len(matrix.labels)), matrix.labels, rotation=90)
+        axis.set_yticks(range(len(matrix.labels)), matrix.labels)
+        axis.set_xlabel('predicted')
+        axis.set_ylabel('true')
+        axis.set_title(f'{task}: {matrix.accuracy:.1%} of {matrix.num_samples}')
+        for (row, column), count in np.ndenumerate(counts):
+            if count:
+                colour = 'white' if shares[row, column] > 0.5 else 'black'
+                axis.text(column, row, count, ha='center', va='center', color=colour, fontsize=7)
+    _save(figure, path)
+
+
+def draw_learning_curves(records: Sequence[Mapping[str, Any]], path: Path) -> None:
+    """Draw losses and accuracies over the iterations, of training and of validation."""
+    figure, (loss_axis, accuracy_axis) = plt.subplots(1, 2, figsize=(11, 4))
+    for kind, style in (('train', {'alpha': 0.35}), ('val', {'marker': 'o', 'markersize': 3})):
+        chosen = [record for record in records if record['kind'] == kind]
+        tasks = sorted({task for record in chosen for task in record['accuracy']})
+        for number, task in enumerate(tasks):
+            rows = [record for record in chosen if task in record['accuracy']]
+            iterations = [record['iteration'] for record in rows]
+            look = {**style, 'color': f'C{number}', 'label': f'{task} ({kind})'}
+            loss_axis.plot(iterations, [row['loss'][task] for row in rows], **look)
+            accuracy_axis.plot(iterations, [row['accuracy'][task] for row in rows], **look)
+    loss_axis.set(xlabel='iteration', ylabel='loss', yscale='log')
+    accuracy_axis.set(xlabel='iteration', ylabel='accuracy', ylim=(0, 1.02))
+    if records:
+        accuracy_axis.legend()
+    _save(figure, path)
+
+
+def _save(figure: Any, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.tight_layout()
+    figure.savefig(path, dpi=110)
+    plt.close(figure)

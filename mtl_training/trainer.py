@@ -1,0 +1,401 @@
+"""The training loop: iterations, validation, resume points; on Lightning Fabric."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+import signal
+import time
+from types import FrameType
+from typing import Any, cast
+
+from lightning_fabric import Fabric
+from mtl_perception.checkpoint import load_network, save_checkpoint
+from mtl_perception.network.backbones import BACKBONES
+from mtl_perception.network.config import NetworkConfig
+from mtl_perception.network.multitask import MultiTaskNetwork
+from mtl_perception.network.torchvision_weights import load_torchvision_weights
+from mtl_training.config import TrainingConfig
+from mtl_training.data.loading import build_datasets, training_batches, with_labels
+from mtl_training.data.sample import ClipDataset
+from mtl_training.evaluation import evaluate, TaskInputs
+from mtl_training.initial_weights import read_state_dict
+from mtl_training.metrics import Evaluation
+from mtl_training.optimisation import (
+    build_optimiser,
+    freeze_stages,
+    learning_rate,
+    set_learning_rate,
+    set_train_mode,
+)
+from mtl_training.progress import TrainingProgress
+from mtl_training.provenance import describe, git_revision
+from mtl_training.regimes import build_regime
+from mtl_training.report import draw_confusions, draw_learning_curves
+from mtl_training.run_folder import RunFolder
+from mtl_training.run_state import (
+    load_module,
+    load_optimiser_tensors,
+    load_state,
+    optimiser_tensors,
+    RunState,
+    save_state,
+)
+from mtl_training.step import count_parameters, StepResult, TrainingStep
+from mtl_training.weighting import build_weighting
+from rich.console import Console
+import torch
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.utils.tensorboard import SummaryWriter
+
+
+@dataclass(slots=True)
+class Progress:
+    """What a run has done so far; survives a resume."""
+
+    best: float = -1.0
+    best_iteration: int = 0
+    wall_sec: float = 0.0
+    num_skipped: int = 0
+    samples: Counter[str] = field(default_factory=Counter)
+
+    def facts(self) -> dict[str, Any]:
+        """Return it as JSON values."""
+        return {name: getattr(self, name) for name in self.__slots__}
+
+    @classmethod
+    def from_facts(cls, facts: Mapping[str, Any]) -> Progress:
+        """Return what :meth:`facts` described."""
+        return cls(**{**facts, 'samples': Counter(facts['samples'])})
+
+
+class Trainer:
+    """
+    One training run.
+
+    :param config: What to train.
+    :param out: The run's folder.
+    :param console: Where progress is shown.
+    :raises ValueError: If the config names something that does not exist or does not fit.
+    """
+
+    def __init__(self, config: TrainingConfig, out: str | Path, console: Console) -> None:
+        self._started = time.monotonic()
+        self._config, self._console = config, console
+        self._folder = RunFolder(out)
+        if config.threads:
+            torch.set_num_threads(config.threads)
+        self._fabric = Fabric(
+            accelerator=config.accelerator,
+            devices=config.devices,
+            num_nodes=config.num_nodes,
+            precision=cast(Any, config.precision),
+        )
+        self._fabric.launch()
+        self._fabric.seed_everything(config.seed, verbose=False)
+        with self._fabric.rank_zero_first():
+            self._training = build_datasets(config, 'train')
+            self._validation = build_datasets(config, 'val')
+        self._build(with_labels(config.network, self._training))
+        self._progress = Progress()
+        self._iteration = 0
+        self._stop_signal = 0
+
+    def _build(self, network_config: NetworkConfig) -> None:
+        config, fabric = self._config, self._fabric
+        tasks = list(network_config.tasks)
+        network = MultiTaskNetwork(network_config)
+        _initialise(network, config)
+        if config.channels_last:
+            network = network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+        self._inputs = TaskInputs(network_config, channels_last=config.channels_last)
+        self._inputs.to(fabric.device)
+        self._weighting = build_weighting(
+            config.weighting.name, tasks, **config.weighting.settings
+        ).to(fabric.device)
+        self._regime = build_regime(config.regime.name, tasks, **config.regime.settings)
+        self._regime.to(fabric.device)
+        optimiser = build_optimiser(config.optimiser, network, self._weighting.parameters())
+        wrapped, wrapped_optimiser = fabric.setup(network, optimiser)
+        wrapped.mark_forward_method('forward_tasks')
+        self._network, self._optimiser = network, optimiser
+        self._averaged: AveragedModel | None = None
+        if config.ema_decay is not None:
+            average = get_ema_multi_avg_fn(config.ema_decay)
+            self._averaged = AveragedModel(network, multi_avg_fn=average, use_buffers=True)
+        self._step = TrainingStep(
+            fabric,
+            wrapped,
+            wrapped_optimiser,
+            inputs=self._inputs,
+            regime=self._regime,
+            weighting=self._weighting,
+            clip_norm=config.optimiser.clip_norm,
+            scaled=config.precision == '16-mixed',
+        )
+
+    def run(self, *, resume: bool = False) -> dict[str, Any]:
+        """
+        Train to the end, or until a signal asks to stop.
+
+        :param resume: Go on with the run in the folder, if there is one.
+        :return: The summary; ``finished`` tells whether the end was reached.
+        :raises ValueError: If the folder holds another run.
+        """
+        with self._fabric.rank_zero_first():
+            if self._fabric.is_global_zero:
+                self._folder.open(self._config, resume=resume)
+        self._announce()
+        batches = training_batches(
+            self._training,
+            self._config,
+            tasks_at=self._regime.tasks_at,
+            start=self._resume() if resume else 0,
+            rank=self._fabric.global_rank,
+            world_size=self._fabric.world_size,
+        )
+        first, total = self._iteration, self._config.iterations
+        self._writer = self._open_tensorboard()
+        handlers = {s: signal.signal(s, self._ask_to_stop) for s in _STOP_SIGNALS}
+        try:
+            with TrainingProgress(self._console, first, total) as self._shown:
+                while self._iteration < total and not self._should_stop():
+                    self._iterate(next(batches))
+        finally:
+            for number, handler in handlers.items():
+                signal.signal(number, handler)
+            if self._writer:
+                self._writer.close()
+        return self._finish()
+
+    def _iterate(self, batches: Any) -> None:
+        config = self._config
+        rate = learning_rate(config.optimiser, self._iteration, config.iterations)
+        set_learning_rate(self._optimiser, rate)
+        set_train_mode(self._network, freeze_batch_norm=config.freeze_batch_norm)
+        result = self._step(self._iteration, batches)
+        if self._averaged is not None:
+            self._averaged.update_parameters(self._network)
+        self._iteration += 1
+        self._progress.samples.update(dict.fromkeys(result.loss, config.batch_size))
+        self._progress.num_skipped += result.skipped
+        self._report(result, rate)
+        last = self._iteration == config.iterations
+        validates = self._iteration % config.evaluation.every == 0 or last
+        if validates:
+            self._validate()
+        every = config.save_every or config.evaluation.every
+        if validates or self._iteration % every == 0:
+            self._save()
+
+    # -- Validation --------------------------------------------------------------------------
+
+    def _validate(self) -> None:
+        evaluation = self._evaluate(self._current(), self._validation)
+        figures = evaluation.summary()
+        self._log({'kind': 'val', 'iteration': self._iteration, **figures})
+        chosen = figures[f'{self._config.evaluation.selection}_accuracy']
+        if chosen >= self._progress.best:
+            self._progress.best, self._progress.best_iteration = chosen, self._iteration
+            self._write_checkpoint(self._folder.best, {'val': figures})
+        self._write_checkpoint(self._folder.last, {'val': figures})
+        shares = '  '.join(f'{task} {value:.1%}' for task, value in figures['accuracy'].items())
+        best = ', best so far' if self._progress.best_iteration == self._iteration else ''
+        cumulative = evaluation.cumulative_accuracy
+        self._say(f'validation {self._iteration}: {shares}  cumulative {cumulative:.1%}{best}')
+
+    def _evaluate(
+        self, network: MultiTaskNetwork, datasets: Mapping[str, ClipDataset]
+    ) -> Evaluation:
+        return evaluate(
+            network.deploy(),
+            datasets,
+            batch_size=self._config.evaluation.batch_size,
+            device=self._fabric.device,
+            workers=self._config.workers,
+            channels_last=self._config.channels_last,
+            autocast=self._fabric.autocast,
+        )
+
+    def _current(self) -> MultiTaskNetwork:
+        if self._averaged is None:
+            return self._network
+        return cast(MultiTaskNetwork, self._averaged.module)
+
+    # -- Files -------------------------------------------------------------------------------
+
+    def _wall_sec(self) -> float:
+        return self._progress.wall_sec + time.monotonic() - self._started
+
+    def _write_checkpoint(
+        self, path: Path, metrics: dict[str, Any], network: MultiTaskNetwork | None = None
+    ) -> None:
+        if not self._fabric.is_global_zero:
+            return
+        training = describe(
+            self._config,
+            iteration=self._iteration,
+            samples=dict(self._progress.samples),
+            wall_sec=self._wall_sec(),
+        )
+        save_checkpoint(
+            path,
+            network or self._current(),
+            metrics=metrics,
+            training=training,
+            git_revision=git_revision(),
+            dtype=self._config.checkpoint_dtype,
+        )
+
+    def _modules(self) -> dict[str, torch.nn.Module]:
+        modules = {
+            'network': self._network,
+            'weighting': self._weighting,
+            'regime': self._regime,
+        }
+        return modules if self._averaged is None else {**modules, 'averaged': self._averaged}
+
+    def _save(self) -> None:
+        """Write a resume point."""
+        if self._fabric.is_global_zero:
+            facts = {**self._progress.facts(), 'wall_sec': self._wall_sec()}
+            modules = {name: module.state_dict() for name, module in self._modules().items()}
+            optimiser = optimiser_tensors(self._optimiser)
+            save_state(self._folder.state, RunState(self._iteration, facts, modules, optimiser))
+        self._fabric.barrier()
+
+    def _resume(self) -> int:
+        """Restore the resume point, if there is one, and return its iteration."""
+        if not self._folder.state.exists():
+            return 0
+        state = load_state(self._folder.state)
+        for name, module in self._modules().items():
+            load_module(module, state.modules.get(name, {}), name)
+        load_optimiser_tensors(self._optimiser, state.optimiser)
+        self._progress = Progress.from_facts(state.facts)
+        self._iteration = state.iteration
+        if self._fabric.is_global_zero:
+            self._folder.rewind(state.iteration)
+        self._say(f'resuming at iteration {state.iteration}')
+        return state.iteration
+
+    # -- Telling -----------------------------------------------------------------------------
+
+    def _announce(self) -> None:
+        network, config = self._network, self._config
+        clips = ', '.join(f'{len(data)} {task}' for task, data in self._training.items())
+        self._say(
+            f'{count_parameters(network):,} parameters, '
+            f'{count_parameters(network, trained=True):,} trained; {clips} clips; '
+            f'{self._fabric.device}, {config.precision}; run folder {self._folder.path}'
+        )
+
+    def _report(self, result: StepResult, rate: float) -> None:
+        if self._fabric.is_global_zero:
+            self._shown.update(self._iteration, sum(result.loss.values()), result.accuracy)
+        if self._iteration % self._config.log_every and not result.skipped:
+            return
+        finite = {task: value for task, value in result.loss.items() if value - value == 0}
+        record = {'kind': 'train', 'iteration': self._iteration, 'lr': rate, 'loss': finite}
+        record |= {'accuracy': result.accuracy, 'weights': self._weighting.weights()}
+        self._log(record | {'skipped': self._progress.num_skipped})
+
+    def _log(self, record: Mapping[str, Any]) -> None:
+        if not self._fabric.is_global_zero:
+            return
+        self._folder.log(record)
+        for kind, value in record.items():
+            values = value if isinstance(value, dict) else {'': value}
+            for name, number in values.items():
+                if isinstance(number, float) and self._writer:
+                    tag = f'{record["kind"]}/{kind}/{name}'.rstrip('/')
+                    self._writer.add_scalar(tag, number, record['iteration'])
+
+    def _open_tensorboard(self) -> SummaryWriter | None:
+        if not self._fabric.is_global_zero:
+            return None
+        return SummaryWriter(str(self._folder.tensorboard), purge_step=self._iteration + 1)
+
+    def _say(self, text: str) -> None:
+        if self._fabric.is_global_zero:
+            self._console.print(text, highlight=False, soft_wrap=True)
+
+    # -- The end -----------------------------------------------------------------------------
+
+    def _ask_to_stop(self, number: int, frame: FrameType | None) -> None:
+        if self._stop_signal:
+            raise KeyboardInterrupt
+        self._stop_signal = number
+        self._say('stopping after this iteration; once more stops at once')
+
+    def _should_stop(self) -> bool:
+        if self._fabric.world_size == 1:
+            return bool(self._stop_signal)
+        # All processes leave the loop at the same iteration, or none would get past a barrier.
+        votes = self._fabric.all_reduce(torch.tensor(float(self._stop_signal)), reduce_op='sum')
+        return bool(votes)
+
+    def _finish(self) -> dict[str, Any]:
+        if self._stop_signal and self._iteration < self._config.iterations:
+            self._save()
+            self._say(
+                f'stopped at iteration {self._iteration}; go on with: '
+                f'python -m mtl_training train --resume --out {self._folder.path}'
+            )
+            return {'out': str(self._folder.path), 'finished': False, **self._figures()}
+        summary = {'out': str(self._folder.path), 'finished': True, **self._figures()}
+        if self._fabric.is_global_zero:
+            summary |= self._final_evaluation()
+            draw_learning_curves(self._folder.records(), self._folder.path / 'learning_curves.png')
+            summary['wall_sec'] = round(self._wall_sec(), 1)
+            self._folder.write_summary(summary)
+        self._fabric.barrier()
+        return summary
+
+    def _figures(self) -> dict[str, Any]:
+        return {
+            'iteration': self._iteration,
+            'best_iteration': self._progress.best_iteration,
+            f'best_{self._config.evaluation.selection}_accuracy': self._progress.best,
+            'samples': dict(self._progress.samples),
+            'skipped_steps': self._progress.num_skipped,
+            'wall_sec': round(self._wall_sec(), 1),
+        }
+
+    def _final_evaluation(self) -> dict[str, Any]:
+        """Evaluate the best network, as stored, and draw its mistakes."""
+        split = 'test' if self._config.evaluation.test else 'val'
+        datasets = build_datasets(self._config, 'test') if split == 'test' else self._validation
+        best, checkpoint = load_network(self._folder.best)
+        evaluation = self._evaluate(best.to(self._fabric.device), datasets)
+        draw_confusions(evaluation, self._folder.path / 'confusion.png')
+        figures = evaluation.summary()
+        # The best checkpoint learns what it reached; its own facts about its training stay.
+        save_checkpoint(
+            self._folder.best,
+            best,
+            metrics={**checkpoint.metrics, split: figures},
+            training={**checkpoint.training, 'run': self._figures()},
+            git_revision=checkpoint.git_revision,
+            dtype=self._config.checkpoint_dtype,
+        )
+        return {split: figures}
+
+
+_STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+def _initialise(network: MultiTaskNetwork, config: TrainingConfig) -> None:
+    if config.init_weights is not None:
+        weights = read_state_dict(config.init_weights)
+        for name in network.trunks:
+            load_torchvision_weights(network, weights, trunk=name)
+    if config.trainable_stages is not None:
+        for name, trunk in network.trunks.items():
+            settings = config.network.trunks[name]
+            with torch.device('meta'):
+                backbone = BACKBONES[settings.backbone](settings.depth, settings.width)
+            stages = [stage for stage, _ in backbone.stages()]
+            freeze_stages(trunk, stages, config.trainable_stages)

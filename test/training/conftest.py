@@ -1,0 +1,66 @@
+"""What the tests of training share: a config of toy clips that trains in a second."""
+
+import importlib.util
+from pathlib import Path
+import sys
+
+import pytest
+import torch
+import yaml
+
+TOY = Path(__file__).with_name('toy_run.py')
+
+
+@pytest.fixture(scope='session', autouse=True)
+def toy_module():
+    """Load the toy data set, which registers itself."""
+    spec = importlib.util.spec_from_file_location('toy_run', TOY)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules['toy_run'] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
+def toy_block() -> dict:
+    """Return a whole config as plain values."""
+    data = {'dataset': 'toy', 'train': {'num_clips': 24}, 'val': {'num_clips': 12}}
+    return {
+        'network': {
+            'trunks': {
+                'clip': {
+                    'width': 4,
+                    'sharing': 'hard',
+                    'num_frames': 4,
+                    'preprocessing': {'resize': [16, 16]},
+                }
+            },
+            'tasks': {'action': {}, 'gesture': {}},
+        },
+        'data': {'action': dict(data), 'gesture': dict(data)},
+        'iterations': 12,
+        'batch_size': 4,
+        'seed': 3,
+        'optimiser': {'lr': 3e-3, 'schedule': 'cosine', 'warmup': 2},
+        'evaluation': {'every': 6, 'batch_size': 12},
+        'accelerator': 'cpu',
+        'log_every': 1,
+        'workers': 0,
+        'threads': 1,
+    }
+
+
+@pytest.fixture
+def toy_config(toy_block, tmp_path) -> Path:
+    """Return the path of the config as a file."""
+    path = tmp_path / 'toy.yaml'
+    path.write_text(yaml.safe_dump(toy_block))
+    return path
