@@ -16,7 +16,10 @@ from mtl_training.data.synthetic.stream import (
 )
 
 
-def _size(text: str) -> tuple[int, int]:
+def _size(text: str | tuple[int, int]) -> tuple[int, int]:
+    # The command line validates what it has parsed by parsing it again.
+    if isinstance(text, tuple):
+        return text
     height, _, width = text.partition('x')
     if not (height.isdigit() and width.isdigit()):
         raise argparse.ArgumentTypeError(f"size must be HEIGHTxWIDTH, got '{text}'")
