@@ -1,0 +1,148 @@
+"""
+What the demo counts: scenes of known truth against the results that were heard.
+
+The rule. A result belongs to a scene if it speaks of the scene's task and its clip lies wholly in
+the scene: clip_start is not before the scene's first frame, the stamp not after its last. The
+scores of those results are averaged class by class, over the classes that they list (top_k); the
+class with the highest mean is what was recognised, and the scene is a hit if it is the truth. A
+scene without any such result is a miss.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+RULE = (
+    'hit = the class with the highest mean score, over the results whose clip lies wholly in the '
+    'scene, is the truth; a scene without such a result is a miss'
+)
+REQUIRED_ACCURACY = 0.75
+
+
+@dataclass(frozen=True)
+class HeardResult:
+    """One result message, as it was heard."""
+
+    task: str
+    clip_start_ns: int
+    stamp_ns: int  # of the newest frame of its clip
+    heard_ns: int
+    label: str  # '' = no class is probable enough
+    scores: Mapping[str, float]  # of the classes that the message lists
+
+    @property
+    def latency_ms(self) -> float:
+        """Time from the newest frame's stamp until the result was heard."""
+        return (self.heard_ns - self.stamp_ns) * 1e-6
+
+
+@dataclass
+class Scene:
+    """One rendered scene of known truth."""
+
+    number: int
+    task: str
+    truth: str
+    start_ns: int
+    end_ns: int | None = None  # stamp of its last frame, once it is over
+    num_images: int = 0  # heard of it
+    results: list[HeardResult] = field(default_factory=list)
+
+    def holds(self, result: HeardResult) -> bool:
+        """Return whether a result is about this scene alone."""
+        is_early_enough = self.end_ns is None or result.stamp_ns <= self.end_ns
+        return result.task == self.task and self.start_ns <= result.clip_start_ns and (
+            is_early_enough
+        )  # fmt: skip
+
+    def mean_scores(self) -> dict[str, float]:
+        """Return the mean score of each class that any of the scene's results lists."""
+        labels = {label for result in self.results for label in result.scores}
+        return {
+            label: sum(result.scores.get(label, 0.0) for result in self.results)
+            / len(self.results)
+            for label in sorted(labels)
+        }
+
+    def recognised(self) -> tuple[str, float]:
+        """Return the class with the highest mean score and that score; ('', 0) without results."""
+        means = self.mean_scores()
+        label = max(means, key=lambda label: means[label], default='')
+        return label, means.get(label, 0.0)
+
+    def is_hit(self) -> bool:
+        """Return whether the truth was recognised."""
+        return self.recognised()[0] == self.truth
+
+    def rate_hz(self) -> float:
+        """Return the images per second that were heard of the scene."""
+        if self.end_ns is None or self.num_images < 2:
+            return 0.0
+        return (self.num_images - 1) / ((self.end_ns - self.start_ns) * 1e-9)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the scene as it stands in the summary."""
+        label, score = self.recognised()
+        return {
+            'number': self.number,
+            'task': self.task,
+            'truth': self.truth,
+            'recognized': label,
+            'score': round(score, 4),
+            'hit': self.is_hit(),
+            'results': len(self.results),
+            'rate_hz': round(self.rate_hz(), 2),
+            'latency_ms': percentiles(result.latency_ms for result in self.results),
+        }
+
+
+def accuracy(scenes: Iterable[Scene], task: str) -> float | None:
+    """Return the share of hits among a task's scenes; ``None`` if there are none."""
+    hits = [scene.is_hit() for scene in scenes if scene.task == task]
+    return sum(hits) / len(hits) if hits else None
+
+
+def percentiles(values: Iterable[float]) -> dict[str, float | None]:
+    """Return the median and the 95th percentile."""
+    known = np.array(list(values), float)
+    if not known.size:
+        return {'p50': None, 'p95': None}
+    p50, p95 = np.percentile(known, [50, 95])
+    return {'p50': round(float(p50), 2), 'p95': round(float(p95), 2)}
+
+
+def per_class(scenes: Iterable[Scene]) -> dict[str, dict[str, dict[str, int]]]:
+    """Return hits and scenes of every class of every task."""
+    table: dict[str, dict[str, dict[str, int]]] = {}
+    for scene in scenes:
+        row = table.setdefault(scene.task, {}).setdefault(scene.truth, {'hits': 0, 'scenes': 0})
+        row['hits'] += scene.is_hit()
+        row['scenes'] += 1
+    return table
+
+
+def segments(results: Sequence[HeardResult], start_ns: int) -> list[dict[str, Any]]:
+    """
+    Return the runs of equal labels of one task, in seconds since a time.
+
+    :param results: Of one task, in the order of their stamps.
+    """
+    runs: list[list[HeardResult]] = []
+    for result in results:
+        if runs and runs[-1][-1].label == result.label:
+            runs[-1].append(result)
+        else:
+            runs.append([result])
+    return [
+        {
+            'start_sec': round((run[0].stamp_ns - start_ns) * 1e-9, 2),
+            'end_sec': round((run[-1].stamp_ns - start_ns) * 1e-9, 2),
+            'label': run[0].label,
+            'score': round(sum(max(r.scores.values(), default=0.0) for r in run) / len(run), 4),
+        }
+        for run in runs
+    ]
