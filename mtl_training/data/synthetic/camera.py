@@ -30,7 +30,7 @@ class Camera:
     def sample(rng: np.random.Generator, body_height: float) -> 'Camera':
         """Draw a place for a camera that looks at somebody at the origin."""
         distance = rng.uniform(2.2, 6.0)
-        height = rng.uniform(0.45, 2.1)
+        height = rng.uniform(0.5, 1.8)
         aim = 0.5 * body_height
         return Camera(distance, height, float(np.arctan2(height - aim, distance)))
 
@@ -47,10 +47,6 @@ class Camera:
         x = self.focal * points[..., 0] / depth + self.centre[0]
         y = -self.focal * (away * sin + up * cos) / depth + self.centre[1]
         return np.stack([x, y], axis=-1), depth
-
-    def is_in_front(self, depth: Array) -> Array:
-        """Tell which depths can be drawn."""
-        return depth > _NEAREST * 1.5
 
     def framing(self, points: Array, margin: float, rng: np.random.Generator) -> 'Camera':
         """

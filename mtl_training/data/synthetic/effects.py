@@ -98,9 +98,8 @@ class Effects:
             # The channels are exchanged for OpenCV both ways: JPEG weighs them differently.
             quality = [cv2.IMWRITE_JPEG_QUALITY, self.jpeg_quality]
             _, coded = cv2.imencode('.jpg', image[..., ::-1], quality)
-            image = cv2.cvtColor(  # type: ignore[assignment]
-                cv2.imdecode(coded, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB
-            )
+            decoded = cv2.imdecode(coded, cv2.IMREAD_COLOR)
+            image = np.ascontiguousarray(decoded[..., ::-1])  # type: ignore[index]
         return image
 
     def _curve(self, time_sec: float) -> Image:

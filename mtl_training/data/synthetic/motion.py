@@ -41,7 +41,7 @@ class Motion:
     def shown(self, start_sec: float, end_sec: float) -> float:
         """Return the largest share of one execution that lies within an interval."""
         shares = [
-            max(0.0, min(end, end_sec) - max(start, start_sec)) / (end - start)
+            float(max(0.0, min(end, end_sec) - max(start, start_sec)) / (end - start))
             for start, end in self.executions
         ]
         return max(shares, default=0.0)
@@ -99,6 +99,6 @@ def cycles(start_sec: float, end_sec: float, period_sec: float) -> tuple[Interva
     )
 
 
-def keys_of(poses: Sequence[Array], steps_sec: Sequence[float]) -> Keys:
+def keys_of(poses: Sequence[Array], steps_sec: Sequence[float] | Array) -> Keys:
     """Return the keys of poses that follow one another after the given steps."""
     return list(zip(np.concatenate([[0.0], np.cumsum(steps_sec)]).tolist(), poses))

@@ -10,7 +10,7 @@ from mtl_training.data.synthetic.labels import ACTIVITIES
 from mtl_training.data.synthetic.people import Person
 from mtl_training.data.synthetic.poses import Array
 from mtl_training.data.synthetic.scene import Scene
-from mtl_training.data.synthetic.shapes import bounds, draw, Image, Layer, Part
+from mtl_training.data.synthetic.shapes import bounds, draw, Image, Part
 from mtl_training.data.synthetic.skeleton import JOINT
 from mtl_training.data.synthetic.surroundings import picture_unit
 from mtl_training.data.synthetic.visibility import keypoint_visibility
@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 # Part of every cache's key: raise it whenever the same arguments give other pixels or truth.
 RENDERER_VERSION = 1
 
+_NEAREST = 0.5  # metres; what comes closer is not drawn
 _FEET = [JOINT[f'{side}_{end}'] for side in ('left', 'right') for end in ('toe', 'heel')]
 
 
@@ -75,12 +76,13 @@ class SceneRenderer:
             make_figure(person.body, person.outfit, projection, self._corners)
             for person, projection in zip(scene.people, seen)
         ]
-        front = self._occluders(matrices)
-        frames = self._paint(times, matrices, seen, figures, front)
+        seats, occluders = self._seats(times, matrices), self._occluders(matrices)
+        drawn = [*seats, *(part for figure in figures for part in figure.parts)]
+        frames = self._paint(times, matrices, drawn, occluders)
         activities = np.stack([person.motion.activities(times) for person in scene.people], axis=1)
         pixels = np.stack([projection.pixels[:, :17] for projection in seen], axis=1)
         depths = np.stack([projection.depth[:, :17] for projection in seen], axis=1)
-        visible = keypoint_visibility(pixels, depths, figures, front, self.size)
+        visible = keypoint_visibility(pixels, depths, figures, seats + occluders, self.size)
         return RenderedClip(
             frames=frames,
             action=scene.label if scene.task == 'action' else None,
@@ -119,9 +121,13 @@ class SceneRenderer:
         boxes[outside] = 0
         return boxes.astype(np.float32)
 
-    def _occluders(self, matrices: Array) -> list[list[Layer]]:
+    def _occluders(self, matrices: Array) -> list[Part]:
+        at_lens = np.zeros(len(matrices))
         return [
-            occluder.layers(moved(np.tile(occluder.corners, (len(matrices), 1, 1)), matrices))
+            Part(
+                at_lens,
+                occluder.layers(moved(np.tile(occluder.corners, (len(matrices), 1, 1)), matrices)),
+            )
             for occluder in self.scene.occluders
         ]
 
@@ -129,13 +135,10 @@ class SceneRenderer:
         self,
         times: Array,
         matrices: Array,
-        seen: list[Projection],
-        figures: list[Figure],
-        front: list[list[Layer]],
+        parts: list[Part],
+        occluders: list[Part],
     ) -> Image:
         scene = self.scene
-        parts = [part for figure in figures for part in figure.parts]
-        parts += self._seats(times, matrices)
         depths = np.stack([part.depth for part in parts])
         order = np.argsort(-depths, axis=0, kind='stable')
         shadows = [self._shadow(person, times, matrices) for person in scene.people]
@@ -146,10 +149,10 @@ class SceneRenderer:
             for middle, half_axes in shadows:
                 darken(image, middle[t], half_axes[t], scene.effects.shadow)
             for index in order[:, t]:
-                if depths[index, t] > 0.5:
+                if depths[index, t] > _NEAREST:
                     draw(image, parts[index], t)
-            for layers in front:
-                draw(image, Part(times, layers), t)
+            for part in occluders:
+                draw(image, part, t)
             frames[t] = scene.effects.apply(image, float(time_sec), self._lens)
         return frames
 

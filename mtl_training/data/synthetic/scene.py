@@ -106,7 +106,8 @@ class Scene:
         end = start_sec + clip_seconds
         if start_sec < -1e-9 or end > self.duration_sec + 1e-9:
             return False
-        return self.label is None or self.people[0].motion.shown(start_sec, end) >= NEARLY_WHOLE
+        shown = self.people[0].motion.shown(start_sec, end)
+        return self.label is None or bool(shown >= NEARLY_WHOLE)
 
 
 def _checked(

@@ -226,6 +226,7 @@ def _place_upper_body(joints: Array, body: Body, channel: Array) -> None:
         along = (wrist - elbow) / body.forearm
         flex = channel[C[f'{side}_wrist_up']][:, None]
         fingers = along * np.cos(flex) + np.array([0.0, 0.0, 1.0]) * np.sin(flex)
+        fingers /= np.linalg.norm(fingers, axis=-1, keepdims=True)
         joints[:, JOINT[f'{side}_shoulder']] = shoulder
         joints[:, JOINT[f'{side}_elbow']] = elbow
         joints[:, JOINT[f'{side}_wrist']] = wrist

@@ -100,7 +100,7 @@ class Surroundings:
         height, width = (int(np.ceil(side * _MARGIN)) for side in size)
         to_canvas = np.array([[unit, 0, (width - 1) / 2], [0, unit, (height - 1) / 2]])
         wall = tinted(TEXTURES[self.wall](rng), rng)
-        canvas = cv2.resize(wall, (width, height), interpolation=cv2.INTER_LINEAR)
+        canvas: Image = cv2.resize(wall, (width, height))  # type: ignore[assignment]
         at, _ = camera.project(np.array([0.0, self.wall_y, 0.0]))
         floor_row = int(np.clip(to_canvas[1, 1] * at[1] + to_canvas[1, 2], 0, height))
         self._paint_items(canvas, rng, unit, floor_row)
@@ -211,7 +211,7 @@ class Backdrop:
         shifted = self.to_canvas + np.array([[0, 0, self.unit * pan], [0, 0, 0]])
         whole = np.vstack([matrix, [0, 0, 1]])
         warp = np.vstack([shifted, [0, 0, 1]]) @ np.linalg.inv(whole)
-        image = cv2.warpAffine(
+        image: Image = cv2.warpAffine(  # type: ignore[assignment]
             self.canvas,
             warp[:2],
             (size[1], size[0]),
@@ -220,7 +220,7 @@ class Backdrop:
         )
         for mover in self.place.movers:
             mover.draw(image, self.unit, time_sec, matrix)
-        return image  # type: ignore[return-value]
+        return image
 
 
 def picture_unit(size: tuple[int, int]) -> float:

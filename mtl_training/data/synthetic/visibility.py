@@ -1,9 +1,8 @@
 """Which keypoints can be seen."""
 
-import cv2
 from mtl_training.data.synthetic.figure import Figure
 from mtl_training.data.synthetic.poses import Array
-from mtl_training.data.synthetic.shapes import Layer
+from mtl_training.data.synthetic.shapes import Part
 import numpy as np
 from numpy.typing import NDArray
 
@@ -20,31 +19,43 @@ def keypoint_visibility(
     pixels: Array,
     depths: Array,
     figures: list[Figure],
-    occluders: list[list[Layer]],
+    screens: list[Part],
     size: tuple[int, int],
 ) -> NDArray[np.float64]:
     """
-    Judge every keypoint by depth against all bodies, and against what stands in front.
+    Judge every keypoint by depth against all bodies, seats and what stands in front.
 
     :param pixels: ``[T, P, 17, 2]``; ``depths`` in metres, ``[T, P, 17]``.
     :param figures: The people, P of them.
-    :param occluders: Layers over time; the first of each is its outline.
+    :param screens: What else can hide somebody: parts that consist of quadrilaterals.
     :param size: Height and width of the image, pixels.
     :return: COCO visibility 0, 1 or 2, ``[T, P, 17]``.
     """
     hidden = np.zeros(depths.shape, bool)
     for owner, figure in enumerate(figures):
         hidden |= _hidden_by(figure, pixels, depths, owner)
-    for layers in occluders:
-        for t, outline in enumerate(np.asarray(layers[0].polygons, np.float32)):
-            points = pixels[t].reshape(-1, 2).astype(np.float32)
-            inside = [
-                cv2.pointPolygonTest(outline, point, False) >= 0 for point in points.tolist()
-            ]
-            hidden[t] |= np.reshape(inside, hidden[t].shape)
+    for part in screens:
+        nearer = depths - part.depth[:, None, None] > _CLEARANCE
+        if nearer.any():
+            hidden |= nearer & _covered(part, pixels)
     x, y = pixels[..., 0], pixels[..., 1]
     inside = (x >= 0) & (x <= size[1] - 1) & (y >= 0) & (y <= size[0] - 1)
     return np.where(inside, np.where(hidden, HIDDEN, VISIBLE), OUTSIDE).astype(np.float64)
+
+
+def _covered(part: Part, pixels: Array) -> NDArray[np.bool_]:
+    """Tell which points lie within the quadrilaterals of a part."""
+    faces = np.stack([np.asarray(layer.polygons) for layer in part.layers])
+    shown = np.stack(
+        [np.ones(len(pixels), bool) if la.shown is None else la.shown for la in part.layers]
+    )
+    edges = np.roll(faces, -1, axis=2) - faces  # [layers, T, 4, 2]
+    # The last axis becomes the four edges: a point inside lies on the same side of all.
+    offset = pixels[..., None, :] - faces[:, :, None, None]
+    edges = edges[:, :, None, None]
+    side = edges[..., 0] * offset[..., 1] - edges[..., 1] * offset[..., 0]
+    inside = (side >= 0).all(-1) | (side <= 0).all(-1)
+    return np.any(inside & shown[:, :, None, None], axis=0)  # type: ignore[no-any-return]
 
 
 def _hidden_by(figure: Figure, pixels: Array, depths: Array, owner: int) -> NDArray[np.bool_]:
