@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+import inspect
 import signal
 from typing import Any, cast
 
 import cv2
 from mtl_perception.network.config import NetworkConfig
 from mtl_training.config import DataConfig, TrainingConfig
+from mtl_training.data.folder import FolderClips
 from mtl_training.data.multitask import (
     collate_tasks,
     MultiTaskDataset,
@@ -23,6 +25,7 @@ from torch.utils.data import DataLoader, Dataset
 
 # Called as factory(task, split, num_frames=, clip_seconds=, size=(height, width), **settings).
 DATASETS: dict[str, Callable[..., Any]] = {
+    'folder': FolderClips,
     'synthetic': SyntheticClips,
 }
 
@@ -47,6 +50,9 @@ def build_dataset(
     if isinstance(settings['size'], list):
         settings['size'] = tuple(settings['size'])
     factory = choose(DATASETS, data.dataset, 'dataset')
+    if 'fit' in inspect.signature(factory).parameters:
+        # Pictures of any shape: they must meet the trunk's input as the robot's do.
+        settings.setdefault('fit', trunk.preprocessing.fit)
     name = settings.pop('task', task)
     where = f"data set '{data.dataset}' of task '{task}'"
     return cast(ClipDataset, call_with(factory, where, (name, split), settings))

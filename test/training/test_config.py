@@ -87,7 +87,7 @@ def test_a_file_that_is_no_plain_mapping_is_refused(tmp_path, content, message) 
 
 
 def test_a_missing_file_is_named(tmp_path) -> None:
-    with pytest.raises(ValueError, match='nowhere.yaml'):
+    with pytest.raises(ValueError, match=r'nowhere.yaml'):
         read_yaml(tmp_path / 'nowhere.yaml')
 
 
@@ -104,7 +104,7 @@ def test_overrides_below_mappings_are_separated_from_the_options() -> None:
     )
     assert rest == ['train', '--seed', '3']
     assert overrides == [('data.a.train.num_clips', 5), ('network.trunks', {})]
-    with pytest.raises(ValueError, match="'--data.x' needs a value"):
+    with pytest.raises(ValueError, match=r"'--data.x' needs a value"):
         split_overrides(['--data.x'])
 
 

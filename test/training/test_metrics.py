@@ -1,6 +1,7 @@
 """Accuracies against slow loops and torchmetrics."""
 
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from mtl_training.metrics import ConfusionMatrix, Evaluation, top1
 import pytest
 import torch

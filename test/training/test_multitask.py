@@ -2,7 +2,8 @@
 
 from itertools import islice
 
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from mtl_training.config import build_config
 from mtl_training.data.loading import build_datasets, training_batches
 from mtl_training.data.multitask import EndlessPermutation, MultiTaskSampler
@@ -46,8 +47,9 @@ def test_a_task_that_pauses_keeps_its_place() -> None:
     taking_turns = draw(6, tasks_at=lambda i: ('action', 'gesture')[i % 2 :][:1])
     places = [key.position for batch in taking_turns[::2] for key in batch]
     assert places == list(range(12))
-    assert draw(2, tasks_at=lambda i: ('action', 'gesture')[i % 2 :][:1], start=4) == (
-        taking_turns[4:]
+    assert (
+        draw(2, tasks_at=lambda i: ('action', 'gesture')[i % 2 :][:1], start=4)
+        == (taking_turns[4:])
     )
 
 
@@ -59,12 +61,12 @@ def test_processes_share_a_batch_without_overlap() -> None:
 
 
 def test_a_batch_that_processes_cannot_share_is_refused() -> None:
-    with pytest.raises(ValueError, match='multiple of the 3 processes, got 4'):
+    with pytest.raises(ValueError, match=r'multiple of the 3 processes, got 4'):
         draw(1, rank=0, world_size=3)
 
 
 def test_an_empty_data_set_is_refused() -> None:
-    with pytest.raises(ValueError, match="task 'x' must not be empty"):
+    with pytest.raises(ValueError, match=r"task 'x' must not be empty"):
         EndlessPermutation(0, seed=0, task='x')
 
 
@@ -96,8 +98,8 @@ def test_drawing_leaves_the_global_generator_alone(toy_block) -> None:
 
 def test_an_unknown_setting_or_data_set_gets_the_nearest_name(toy_block) -> None:
     toy_block['data']['action']['train'] = {'num_clip': 3}
-    with pytest.raises(ValueError, match="'action' has no setting 'num_clip'. .*'num_clips'"):
+    with pytest.raises(ValueError, match=r"'action' has no setting 'num_clip'. .*'num_clips'"):
         batches_of(toy_block, 1)
     toy_block['data']['action'] = {'dataset': 'toyy'}
-    with pytest.raises(ValueError, match="Unknown dataset 'toyy'. Did you mean 'toy'"):
+    with pytest.raises(ValueError, match=r"Unknown dataset 'toyy'. Did you mean 'toy'"):
         batches_of(toy_block, 1)

@@ -2,7 +2,8 @@
 
 import math
 
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from mtl_perception.network import MultiTaskNetwork, NetworkConfig, TaskConfig, TrunkConfig
 from mtl_training.config import OptimiserConfig
 from mtl_training.optimisation import (
@@ -55,9 +56,7 @@ def test_only_weights_of_layers_decay_and_no_parameter_is_lost(network) -> None:
     extra = nn.Parameter(nn.init.ones_(nn.Linear(1, 1).weight))
     config = OptimiserConfig(weight_decay=0.1)
     optimiser = build_optimiser(config, network, [extra])
-    decayed = {
-        id(p) for g in optimiser.param_groups if g['weight_decay'] for p in g['params']
-    }
+    decayed = {id(p) for g in optimiser.param_groups if g['weight_decay'] for p in g['params']}
     for module in network.modules():
         for name, parameter in module.named_parameters(recurse=False):
             is_weight = isinstance(module, (nn.Conv3d, nn.Linear)) and name == 'weight'
@@ -86,5 +85,5 @@ def test_all_norms_can_keep_their_statistics(network) -> None:
 
 
 def test_a_stage_that_does_not_exist_is_refused(network) -> None:
-    with pytest.raises(ValueError, match="no stage 'layer5'"):
+    with pytest.raises(ValueError, match=r"no stage 'layer5'"):
         freeze_stages(network.trunks, STAGES, ['layer5'])

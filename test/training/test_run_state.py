@@ -65,7 +65,7 @@ def test_a_write_that_fails_leaves_the_old_file_and_no_rest(tmp_path, monkeypatc
         raise OSError('disk full')
 
     monkeypatch.setattr('os.replace', fail)
-    with pytest.raises(OSError, match='disk full'):
+    with pytest.raises(OSError, match=r'disk full'):
         write_atomically(path, b'new')
     assert path.read_bytes() == b'old'
     assert [p.name for p in tmp_path.iterdir()] == ['file']
@@ -83,7 +83,7 @@ def test_a_truncated_resume_point_is_refused(tmp_path) -> None:
     path = tmp_path / 'state.safetensors'
     save_state(path, RunState(modules={'network': {'w': torch.zeros(100)}}))
     path.write_bytes(path.read_bytes()[:-9])
-    with pytest.raises(ValueError, match='Cannot resume from'):
+    with pytest.raises(ValueError, match=r'Cannot resume from'):
         load_state(path)
 
 
@@ -91,12 +91,12 @@ def test_a_resume_point_of_another_version_is_refused(tmp_path, monkeypatch) -> 
     path = tmp_path / 'state.safetensors'
     save_state(path, RunState())
     monkeypatch.setattr('mtl_training.run_state.STATE_VERSION', 2)
-    with pytest.raises(ValueError, match='its version is 1, this program reads version 2'):
+    with pytest.raises(ValueError, match=r'its version is 1, this program reads version 2'):
         load_state(path)
 
 
 def test_a_resume_point_of_another_network_is_refused() -> None:
-    with pytest.raises(ValueError, match='does not fit the network: .*size mismatch'):
+    with pytest.raises(ValueError, match=r'does not fit the network: .*size mismatch'):
         load_module(
             nn.Linear(2, 2), {'weight': torch.ones(3, 2), 'bias': torch.ones(2)}, 'network'
         )

@@ -65,11 +65,11 @@ def test_one_value_that_is_not_finite_is_seen() -> None:
 
 
 def test_unknown_names_and_settings_get_the_nearest() -> None:
-    with pytest.raises(ValueError, match="Unknown weighting 'avrage'. Did you mean 'average'"):
+    with pytest.raises(ValueError, match=r"Unknown weighting 'avrage'. Did you mean 'average'"):
         build_weighting('avrage', TASKS)
-    with pytest.raises(ValueError, match="weighting 'average' has no setting 'power'"):
+    with pytest.raises(ValueError, match=r"weighting 'average' has no setting 'power'"):
         build_weighting('average', TASKS, power=2)
-    with pytest.raises(ValueError, match="Unknown regime 'join'. Did you mean 'joint'"):
+    with pytest.raises(ValueError, match=r"Unknown regime 'join'. Did you mean 'joint'"):
         build_regime('join', TASKS)
     with pytest.raises(ValueError, match=r'label_smoothing must be in \[0, 1\), got 1'):
         build_regime('joint', TASKS, label_smoothing=1)
