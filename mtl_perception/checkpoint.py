@@ -17,6 +17,7 @@ from pathlib import Path
 from pickle import UnpicklingError
 import secrets
 import stat
+import struct
 from typing import Any, NoReturn
 
 from mtl_perception.network import from_mapping, MultiTaskNetwork, NetworkConfig, to_mapping
@@ -30,6 +31,21 @@ METADATA_KEY = 'mtl_perception'
 STORAGE_DTYPES = {'float16': torch.float16, 'bfloat16': torch.bfloat16, 'float32': torch.float32}
 FLOAT_DTYPES = ('F16', 'BF16', 'F32', 'F64')
 INTEGER_DTYPES = ('I64',)
+# What torch.load raises for a damaged file is any of these, depending on the place.
+TORCH_LOAD_ERRORS = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    EOFError,
+    LookupError,
+    MemoryError,
+    OSError,
+    RuntimeError,
+    struct.error,
+    TypeError,
+    UnpicklingError,
+    ValueError,
+)
 
 
 class CheckpointError(ValueError):
@@ -156,11 +172,10 @@ def read_state_dict(path: str | os.PathLike[str]) -> dict[str, Tensor]:
             raise CheckpointError(path, f'damaged or truncated ({error}).') from error
     try:
         state_dict = torch.load(path, map_location='cpu', weights_only=True)
-    # What torch.load raises for a damaged file is any of these, depending on the place.
-    except (UnpicklingError, RuntimeError, EOFError, OSError, KeyError, ValueError) as error:
-        reason = str(error).strip().split('\n')[0]
+    except TORCH_LOAD_ERRORS as error:
+        # The reason that PyTorch gives advises to unpickle the file after all: not passed on.
         raise CheckpointError(
-            path, f'not a file of plain tensors, or damaged ({reason}); save only the state dict.'
+            path, 'not a file of plain tensors, or damaged; save only the state dict.'
         ) from error
     if not isinstance(state_dict, Mapping) or not all(
         isinstance(name, str) and isinstance(value, Tensor) for name, value in state_dict.items()
@@ -172,13 +187,13 @@ def read_state_dict(path: str | os.PathLike[str]) -> dict[str, Tensor]:
 def _inspect(path: Path) -> tuple[bytes, int]:
     """Return the first bytes and the size of a file, refusing what is no readable file."""
     try:
-        mode, size = path.stat().st_mode, path.stat().st_size
-        if stat.S_ISDIR(mode):
+        status = path.stat()
+        if stat.S_ISDIR(status.st_mode):
             raise CheckpointError(path, 'is a folder; name the .safetensors file in it.')
-        if not stat.S_ISREG(mode):
+        if not stat.S_ISREG(status.st_mode):
             raise CheckpointError(path, 'is not a regular file.')
         with path.open('rb') as file:
-            return file.read(64), size
+            return file.read(64), status.st_size
     except FileNotFoundError as error:
         raise CheckpointError(path, 'does not exist.') from error
     except OSError as error:
