@@ -1,0 +1,1 @@
+"""The only room that imports ROS: nodes, and the conversion of their messages."""

@@ -1,0 +1,107 @@
+"""The thread that recognises, always from the newest state."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+import threading
+import time
+import traceback
+
+from mtl_perception.ros.parameters import PerceptionParameters
+from mtl_perception.ros.stream_statistics import StreamStatistics
+from mtl_perception.ros.throttle import Throttle
+from mtl_perception.runtime.recognizer import Recognition, Recognizer
+import torch
+
+PAUSE_AFTER_ERROR_SEC = 0.2
+
+
+class InferenceThread:
+    """
+    Waits for frames, recognises the newest clip and hands the results on.
+
+    :param parameters: Returns the parameters as they are now.
+    :param publish: Is called on the thread with the results of one clip.
+    :param log_error: Logs a line.
+    :param is_running: Returns whether ROS is up; errors that come of its going down are none.
+    :param num_threads: CPU threads of the network.
+    """
+
+    def __init__(
+        self,
+        recognizer: Recognizer,
+        statistics: StreamStatistics,
+        *,
+        parameters: Callable[[], PerceptionParameters],
+        publish: Callable[[list[Recognition]], None],
+        log_error: Callable[[str], object],
+        is_running: Callable[[], bool],
+        num_threads: int,
+    ) -> None:
+        self._recognizer = recognizer
+        self._statistics = statistics
+        self._parameters = parameters
+        self._publish = publish
+        self._log_error = Throttle(log_error)
+        self._is_running = is_running
+        self._num_threads = num_threads
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name='inference', daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Stop after the clip at hand."""
+        self._stop.set()
+        self._recognizer.wake()
+        self._thread.join()
+
+    def _run(self) -> None:
+        # torch keeps this number per thread: the image callback's stays as it is.
+        torch.set_num_threads(self._num_threads)
+        next_sec = 0.0
+        while not self._stop.is_set():
+            if not self._recognizer.wait_for_frame(1.0):
+                continue
+            if self._stop.wait(max(0.0, next_sec - time.monotonic())):
+                return
+            max_rate_hz = self._parameters().max_rate_hz
+            next_sec = time.monotonic() + (1 / max_rate_hz if max_rate_hz > 0 else 0.0)
+            try:
+                self._step()
+            # Whatever a network or a driver comes up with, the next frame deserves its try.
+            except Exception as error:
+                if self._is_running() and not self._stop.is_set():
+                    self._note(error)
+                self._stop.wait(PAUSE_AFTER_ERROR_SEC)
+
+    def _step(self) -> None:
+        parameters, statistics = self._parameters(), self._statistics
+        start_sec = time.monotonic()
+        recognitions = self._recognizer.recognise(
+            min_score=parameters.min_score,
+            smoothing_sec=parameters.smoothing_sec,
+            top_k=parameters.top_k,
+        )
+        if not recognitions or self._stop.is_set():
+            return
+        inferred_sec = time.monotonic()
+        self._publish(recognitions)
+        now_sec = time.monotonic()
+        statistics.infer_ms.add(1e3 * (inferred_sec - start_sec))
+        statistics.publish_ms.add(1e3 * (now_sec - inferred_sec))
+        statistics.node_ms.add(1e3 * (now_sec - recognitions[0].received_sec))
+        statistics.recognised.add(now_sec)
+        statistics.recognised_sec = now_sec
+        statistics.counts.add('recognised')
+        statistics.num_distinct = min(recognition.num_distinct for recognition in recognitions)
+
+    def _note(self, error: Exception) -> None:
+        count = self._statistics.counts.add('errors')
+        reason = f'{type(error).__name__}: {error}'
+        self._statistics.error, self._statistics.error_sec = reason, time.monotonic()
+        where = traceback.extract_tb(error.__traceback__)[-1]
+        self._log_error(
+            type(error).__name__,
+            f'Inference failed ({count} so far), going on with the next frame: {reason} '
+            f'({where.filename}:{where.lineno})',
+        )

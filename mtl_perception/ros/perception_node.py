@@ -1,0 +1,261 @@
+"""The perception node: camera images in, recognised actions and gestures out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+import sys
+from typing import Any
+
+from diagnostic_msgs.msg import DiagnosticArray
+from mtl_perception.ros.diagnostics import OK, status_msg
+from mtl_perception.ros.messages import labels_msg, message_type, recognition_msg, topic_of
+from mtl_perception.ros.parameters import (
+    changed_parameters,
+    declare_parameters,
+    PerceptionParameters,
+)
+from mtl_perception.ros.qos import latched_qos, results_qos
+from mtl_perception.ros.stream import Stream
+from mtl_perception.ros.stream_statistics import StreamStatistics
+from mtl_perception.ros.throttle import Throttle
+from mtl_perception.ros.transport import shipped_file, use_shipped_transport_profile
+from mtl_perception.runtime.engine import Engine
+from mtl_perception.runtime.recognizer import Recognition
+from rcl_interfaces.msg import SetParametersResult
+import rclpy
+from rclpy.clock import Clock, ClockType
+from rclpy.exceptions import ParameterException
+from rclpy.executors import ExternalShutdownException
+from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from rclpy.parameter import Parameter
+from std_msgs.msg import String
+import torch
+
+DEMO_CHECKPOINT = Path('checkpoints', 'demo.safetensors')
+
+
+class PerceptionNode(LifecycleNode):
+    """
+    Publish what people in the newest seconds of a camera stream do.
+
+    Two threads: the executor's takes images in and never infers; an inference thread always takes
+    the newest clip, so that a slow network skips frames instead of falling behind.
+    """
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__('perception_node', **kwargs)
+        self._parameters_now: PerceptionParameters = declare_parameters(
+            self, PerceptionParameters
+        )
+        self.add_on_set_parameters_callback(self._on_parameters)
+        self._state = 'unconfigured'
+        self._default_threads = self._num_threads = torch.get_num_threads()
+        self._engine: Engine | None = None
+        self._stream: Stream | None = None
+        self._result_publishers: dict[str, Any] = {}
+        self._labels_publisher = self.create_publisher(String, '~/labels', latched_qos())
+        self._diagnostics_publisher = self.create_publisher(DiagnosticArray, '/diagnostics', 10)
+        self._warn = Throttle(self.get_logger().warning)
+        # A paused simulation must not stop the watchdog.
+        steady = Clock(clock_type=ClockType.STEADY_TIME)
+        self._timer = self.create_timer(1.0, self._on_timer, clock=steady)
+        self._was_silent = False
+
+    @property
+    def parameters(self) -> PerceptionParameters:
+        """Return the parameters as they are now."""
+        return self._parameters_now
+
+    def start(self) -> bool:
+        """Configure and activate; return whether both went well."""
+        return all(
+            transition() == TransitionCallbackReturn.SUCCESS
+            for transition in (self.trigger_configure, self.trigger_activate)
+        )
+
+    def close(self) -> None:
+        """Stop the inference thread and free what the network holds, in whatever state."""
+        self._stop_stream()
+        self._drop_engine()
+
+    def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Load the network; on a failure the node can be configured again."""
+        parameters = self.parameters
+        self._num_threads = parameters.num_threads or self._default_threads
+        torch.set_num_threads(self._num_threads)
+        try:
+            engine = Engine(
+                find_checkpoint(parameters.checkpoint),
+                device=parameters.device,
+                precision=parameters.precision,
+            )
+        except (OSError, ValueError, RuntimeError) as error:
+            self.get_logger().error(f'Cannot configure: {error}')
+            return TransitionCallbackReturn.FAILURE
+        finally:
+            # From here on this thread only shrinks images: too little work to be divided.
+            torch.set_num_threads(1)
+        self._engine = engine
+        for task in engine.config.tasks:
+            self._result_publishers[task] = self.create_lifecycle_publisher(
+                message_type(task), topic_of(task), results_qos()
+            )
+        self._labels_publisher.publish(labels_msg(engine.config.tasks))
+        self.get_logger().info(_describe(engine, self._num_threads))
+        self._state = 'inactive'
+        return super().on_configure(state)
+
+    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Subscribe and start to recognise."""
+        assert self._engine is not None
+        try:
+            self._engine.load()
+            self._stream = Stream(
+                self,
+                self._engine,
+                parameters=lambda: self.parameters,
+                publish=self._publish,
+                num_threads=self._num_threads,
+            )
+        except (ValueError, RuntimeError) as error:
+            self.get_logger().error(f'Cannot activate: {error}')
+            self._engine.unload()
+            return TransitionCallbackReturn.FAILURE
+        self._was_silent = False
+        self._state = 'active'
+        self.get_logger().info(f"Listening on '{self._stream.topic}'")
+        return super().on_activate(state)
+
+    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Unsubscribe, stop to recognise and give the GPU's memory back."""
+        self._stop_stream()
+        self._state = 'inactive'
+        return super().on_deactivate(state)
+
+    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Drop the network."""
+        self._drop_engine()
+        self._state = 'unconfigured'
+        return super().on_cleanup(state)
+
+    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Stop for good."""
+        self.close()
+        self._state = 'finalized'
+        return super().on_shutdown(state)
+
+    def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Go back to the beginning."""
+        self.get_logger().error(f'A transition from {state.label} failed; configure again.')
+        self.close()
+        self._state = 'unconfigured'
+        return super().on_error(state)
+
+    def _publish(self, recognitions: list[Recognition], statistics: StreamStatistics) -> None:
+        for recognition in recognitions:
+            publisher = self._result_publishers[recognition.task]
+            publisher.publish(recognition_msg(recognition))
+        now_ns = self.get_clock().now().nanoseconds
+        statistics.stamp_ms.add((now_ns - recognitions[0].stamp_ns) * 1e-6)
+
+    def _on_parameters(self, changes: Sequence[Parameter]) -> SetParametersResult:
+        try:
+            self._parameters_now = changed_parameters(self.parameters, changes, self._state)
+        except ValueError as error:
+            return SetParametersResult(successful=False, reason=str(error))
+        return SetParametersResult(successful=True)
+
+    def _on_timer(self) -> None:
+        stream, timeout_sec = self._stream, self.parameters.input_timeout_sec
+        complaint = stream.complaint(timeout_sec) if stream is not None else None
+        if complaint is not None:
+            self._warn('silence', complaint[0].upper() + complaint[1:])
+        elif stream is not None and self._was_silent:
+            self.get_logger().info(f"Usable images arrive on '{stream.topic}'")
+            self._warn.forget('silence')
+        self._was_silent = complaint is not None
+        array = DiagnosticArray()
+        array.header.stamp = self.get_clock().now().to_msg()
+        name, values = self.get_fully_qualified_name().lstrip('/'), self._values()
+        if stream is None:
+            array.status = [status_msg(f'{name}: inference', OK, self._state, values)]
+        else:
+            array.status = stream.statuses(
+                name, complaint=complaint, timeout_sec=timeout_sec, values=values
+            )
+        self._diagnostics_publisher.publish(array)
+
+    def _values(self) -> dict[str, str]:
+        """Return what diagnostics say of the node itself."""
+        values, engine = {'state': self._state}, self._engine
+        if engine is not None:
+            values |= {'device': str(engine.device), 'precision': engine.precision}
+            if (memory := engine.memory_bytes()) is not None:
+                values['GPU memory [MiB]'] = f'{memory / 2**20:.0f}'
+        return values
+
+    def _stop_stream(self) -> None:
+        stream, self._stream = self._stream, None
+        if stream is not None:
+            stream.close()
+        if self._engine is not None:
+            self._engine.unload()
+
+    def _drop_engine(self) -> None:
+        for publisher in self._result_publishers.values():
+            self.destroy_lifecycle_publisher(publisher)
+        self._result_publishers.clear()
+        if self._engine is not None:
+            self._engine.close()
+            self._engine = None
+
+
+def find_checkpoint(path: str) -> Path:
+    """
+    Return the path of a checkpoint; an empty one stands for the demo checkpoint.
+
+    :raises FileNotFoundError: If there is no demo checkpoint.
+    """
+    return Path(path).expanduser() if path else shipped_file(DEMO_CHECKPOINT)
+
+
+def _describe(engine: Engine, num_threads: int) -> str:
+    tasks = ', '.join(f'{n} ({len(t.labels)} labels)' for n, t in engine.config.tasks.items())
+    timings = ', '.join(
+        f'{1e3 * sec:.1f} ms in {name}' for name, sec in engine.forward_sec.items()
+    )
+    threads = f' with {num_threads} threads' if engine.device.type == 'cpu' else ''
+    return (
+        f'Network of {engine.num_parameters / 1e6:.1f} M parameters on {engine.device}{threads} '
+        f'in {engine.precision} for {tasks}; one forward took {timings}'
+    )
+
+
+def main(args: list[str] | None = None) -> int:
+    """Run the node until it is told to stop; return the exit status."""
+    use_shipped_transport_profile()
+    rclpy.init(args=args)
+    node = None
+    try:
+        node = PerceptionNode()
+        if node.parameters.autostart:
+            node.start()
+        # Told to stop while the network was being loaded.
+        if rclpy.ok():
+            rclpy.spin(node)
+    except (KeyboardInterrupt, ExternalShutdownException):
+        pass
+    except (ParameterException, ValueError) as error:
+        print(f'perception_node: {error}', file=sys.stderr)
+        return 1
+    finally:
+        if node is not None:
+            node.close()
+            node.destroy_node()
+        rclpy.try_shutdown()
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())

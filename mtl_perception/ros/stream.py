@@ -1,0 +1,105 @@
+"""One activation of the perception node: from the image subscription to the results."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from diagnostic_msgs.msg import DiagnosticStatus
+from mtl_perception.ros.diagnostics import (
+    inference_status,
+    inference_values,
+    input_values,
+    InputDiagnostics,
+    status_msg,
+)
+from mtl_perception.ros.image_input import ImageInput
+from mtl_perception.ros.inference_thread import InferenceThread
+from mtl_perception.ros.parameters import PerceptionParameters
+from mtl_perception.ros.stream_statistics import StreamStatistics
+from mtl_perception.ros.watchdog import Watchdog
+from mtl_perception.runtime.engine import Engine
+from mtl_perception.runtime.recognizer import Recognition, Recognizer
+from rclpy.node import Node
+
+
+class Stream:
+    """
+    The subscription, the recognizer, its thread, and who watches over them.
+
+    :param parameters: Returns the parameters as they are now.
+    :param publish: Publishes the results of one clip, on the inference thread.
+    :param num_threads: CPU threads of the network.
+    """
+
+    def __init__(
+        self,
+        node: Node,
+        engine: Engine,
+        *,
+        parameters: Callable[[], PerceptionParameters],
+        publish: Callable[[list[Recognition], StreamStatistics], None],
+        num_threads: int,
+    ) -> None:
+        settings = parameters()
+        self._num_frames = max(
+            trunk.num_frames
+            for name, trunk in engine.config.trunks.items()
+            if engine.config.tasks_of(name)
+        )
+        self.statistics = StreamStatistics()
+        self._recognizer = Recognizer(engine, max_gap_sec=settings.max_gap_sec)
+        self._input = ImageInput(
+            node,
+            self._recognizer,
+            self.statistics,
+            transport=settings.image_transport,
+            depth=settings.qos_depth,
+        )
+        self._watchdog = Watchdog(node, self._input, self.statistics)
+        self._diagnostics = InputDiagnostics(self.statistics)
+        self._thread = InferenceThread(
+            self._recognizer,
+            self.statistics,
+            parameters=parameters,
+            publish=lambda recognitions: publish(recognitions, self.statistics),
+            log_error=node.get_logger().error,
+            is_running=node.context.ok,
+            num_threads=num_threads,
+        )
+
+    @property
+    def topic(self) -> str:
+        """Return the full name of the image topic."""
+        return self._input.topic
+
+    def close(self) -> None:
+        """Unsubscribe and stop the thread."""
+        self._input.close()
+        self._thread.close()
+
+    def complaint(self, timeout_sec: float) -> str | None:
+        """Return why no usable image has come for so long, or None if one has."""
+        return self._watchdog.complaint(timeout_sec)
+
+    def statuses(
+        self, name: str, *, complaint: str | None, timeout_sec: float, values: Mapping[str, str]
+    ) -> list[DiagnosticStatus]:
+        """
+        Return the diagnostics of input and inference.
+
+        :param name: Of the node.
+        :param complaint: What :meth:`complaint` returned.
+        :param values: Of the node, to be listed with the inference.
+        """
+        statistics = self.statistics
+        figures = input_values(statistics, self.topic, self._recognizer.span_sec)
+        return [
+            status_msg(
+                f'{name}: input', *self._diagnostics.status(complaint, self._num_frames), figures
+            ),
+            status_msg(
+                f'{name}: inference',
+                *inference_status(statistics, timeout_sec),
+                {**values, **inference_values(statistics, self._recognizer.num_superseded)},
+            ),
+        ]
