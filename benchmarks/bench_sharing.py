@@ -41,6 +41,7 @@ def main() -> None:
     verdict = 'met' if result['ratio'] <= LIMIT else 'missed'
     console.print(f'ratio {result["ratio"]:.3f}, goal <= {LIMIT}: {verdict}')
     if args.json:
+        args.json.parent.mkdir(parents=True, exist_ok=True)
         args.json.write_text(json.dumps(result, indent=2) + '\n')
 
 
@@ -52,10 +53,14 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--frames', type=int, default=16)
     parser.add_argument('--size', type=int, default=112, help='height and width in pixels')
     parser.add_argument('--repetitions', type=int, default=9)
-    parser.add_argument('--threads', type=int, default=0, help="0 keeps PyTorch's choice")
+    parser.add_argument('--threads', type=int, default=0, help="PyTorch's choice if 0")
     parser.add_argument('--device', default='cpu')
-    parser.add_argument('--json', type=Path, help='write the result here')
-    return parser.parse_args()
+    parser.add_argument('--quick', action='store_true', help='a small network, 5 repetitions')
+    parser.add_argument('--json', type=Path, metavar='FILE', help='write the result here, too')
+    args = parser.parse_args()
+    if args.quick:
+        args.width, args.repetitions = 20, 5
+    return args
 
 
 def measure(args: argparse.Namespace) -> dict[str, Any]:

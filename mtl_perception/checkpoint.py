@@ -92,6 +92,8 @@ def save_checkpoint(
     path = Path(path)
     if dtype is not None and dtype not in STORAGE_DTYPES:
         raise CheckpointError(path, f'dtype must be one of {[*STORAGE_DTYPES]}, got {dtype!r}.')
+    if not isinstance(git_revision, str):
+        raise CheckpointError(path, f'git_revision must be a string, got {git_revision!r}.')
     document = {
         'format_version': FORMAT_VERSION,
         'config': to_mapping(network.config),
