@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from mtl_perception.network.backbones.contract import StagedBackbone
+from mtl_perception.network.backbones.convolution import Conv3d
 from torch import nn, Tensor
 
 BLOCKS_PER_LAYER = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3)}
@@ -14,19 +15,19 @@ class BasicBlock(nn.Module):
     def __init__(self, in_channels: int, channels: int, stride: int) -> None:
         super().__init__()
         self.conv1 = nn.Sequential(
-            nn.Conv3d(in_channels, channels, 3, stride=stride, padding=1, bias=False),
+            Conv3d(in_channels, channels, 3, stride=stride, padding=1, bias=False),
             nn.BatchNorm3d(channels),
             nn.ReLU(inplace=True),
         )
         self.conv2 = nn.Sequential(
-            nn.Conv3d(channels, channels, 3, padding=1, bias=False),
+            Conv3d(channels, channels, 3, padding=1, bias=False),
             nn.BatchNorm3d(channels),
         )
         self.relu = nn.ReLU(inplace=True)
         self.downsample: nn.Module | None = None
         if stride != 1 or in_channels != channels:
             self.downsample = nn.Sequential(
-                nn.Conv3d(in_channels, channels, 1, stride=stride, bias=False),
+                Conv3d(in_channels, channels, 1, stride=stride, bias=False),
                 nn.BatchNorm3d(channels),
             )
 
@@ -57,7 +58,7 @@ class ResNet3d(StagedBackbone):
         if width < 1:
             raise ValueError(f'width must be at least 1, got {width}.')
         self.stem = nn.Sequential(
-            nn.Conv3d(3, width, (3, 7, 7), stride=(1, 2, 2), padding=(1, 3, 3), bias=False),
+            Conv3d(3, width, (3, 7, 7), stride=(1, 2, 2), padding=(1, 3, 3), bias=False),
             nn.BatchNorm3d(width),
             nn.ReLU(inplace=True),
         )
