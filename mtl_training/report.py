@@ -82,9 +82,9 @@ def draw_learning_curves(records: Sequence[Mapping[str, Any]], path: Path) -> No
     figure, (loss_axis, accuracy_axis) = plt.subplots(1, 2, figsize=(11, 4))
     for kind, style in (('train', {'alpha': 0.35}), ('val', {'marker': 'o', 'markersize': 3})):
         chosen = [record for record in records if record['kind'] == kind]
-        tasks = sorted({task for record in chosen for task in record['accuracy']})
+        tasks = sorted({task for record in chosen for task in record['loss']})
         for number, task in enumerate(tasks):
-            rows = [record for record in chosen if task in record['accuracy']]
+            rows = [record for record in chosen if task in record['loss']]
             iterations = [record['iteration'] for record in rows]
             look = {**style, 'color': f'C{number}', 'label': f'{task} ({kind})'}
             loss_axis.plot(iterations, [row['loss'][task] for row in rows], **look)

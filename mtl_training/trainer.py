@@ -4,32 +4,29 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from contextlib import closing, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-import signal
 import time
-from types import FrameType
 from typing import Any, cast
 
 from lightning_fabric import Fabric
 from mtl_perception.checkpoint import load_network, save_checkpoint
-from mtl_perception.network.backbones import BACKBONES
 from mtl_perception.network.config import NetworkConfig
 from mtl_perception.network.multitask import MultiTaskNetwork
-from mtl_perception.network.torchvision_weights import load_torchvision_weights
 from mtl_training.config import TrainingConfig
 from mtl_training.data.loading import build_datasets, training_batches, with_labels
 from mtl_training.data.sample import ClipDataset
 from mtl_training.evaluation import evaluate, TaskInputs
-from mtl_training.initial_weights import read_state_dict
+from mtl_training.initial_weights import initialise
 from mtl_training.metrics import Evaluation
 from mtl_training.optimisation import (
     build_optimiser,
-    freeze_stages,
     learning_rate,
     set_learning_rate,
     set_train_mode,
 )
+from mtl_training.precision import make_depth_safe
 from mtl_training.progress import TrainingProgress
 from mtl_training.provenance import describe, git_revision
 from mtl_training.regimes import build_regime
@@ -44,6 +41,7 @@ from mtl_training.run_state import (
     save_state,
 )
 from mtl_training.step import count_parameters, StepResult, TrainingStep
+from mtl_training.stop_request import StopRequest
 from mtl_training.weighting import build_weighting
 from rich.console import Console
 import torch
@@ -101,13 +99,15 @@ class Trainer:
         self._build(with_labels(config.network, self._training))
         self._progress = Progress()
         self._iteration = 0
-        self._stop_signal = 0
+        self._stop_request = StopRequest(self._say)
 
     def _build(self, network_config: NetworkConfig) -> None:
         config, fabric = self._config, self._fabric
         tasks = list(network_config.tasks)
         network = MultiTaskNetwork(network_config)
-        _initialise(network, config)
+        initialise(network, config)
+        if fabric.device.type == 'cpu' and config.precision.startswith('bf16'):
+            make_depth_safe(network)
         if config.channels_last:
             network = network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
         self._inputs = TaskInputs(network_config, channels_last=config.channels_last)
@@ -158,16 +158,11 @@ class Trainer:
         )
         first, total = self._iteration, self._config.iterations
         self._writer = self._open_tensorboard()
-        handlers = {s: signal.signal(s, self._ask_to_stop) for s in _STOP_SIGNALS}
-        try:
-            with TrainingProgress(self._console, first, total) as self._shown:
-                while self._iteration < total and not self._should_stop():
-                    self._iterate(next(batches))
-        finally:
-            for number, handler in handlers.items():
-                signal.signal(number, handler)
-            if self._writer:
-                self._writer.close()
+        shown = TrainingProgress(self._console, first, total)
+        closing_writer = closing(self._writer) if self._writer else nullcontext()
+        with closing_writer, self._stop_request, shown as self._shown:
+            while self._iteration < total and not self._should_stop():
+                self._iterate(next(batches))
         return self._finish()
 
     def _iterate(self, batches: Any) -> None:
@@ -324,21 +319,17 @@ class Trainer:
 
     # -- The end -----------------------------------------------------------------------------
 
-    def _ask_to_stop(self, number: int, frame: FrameType | None) -> None:
-        if self._stop_signal:
-            raise KeyboardInterrupt
-        self._stop_signal = number
-        self._say('stopping after this iteration; once more stops at once')
-
     def _should_stop(self) -> bool:
         if self._fabric.world_size == 1:
-            return bool(self._stop_signal)
+            return self._stop_request.is_made
         # All processes leave the loop at the same iteration, or none would get past a barrier.
-        votes = self._fabric.all_reduce(torch.tensor(float(self._stop_signal)), reduce_op='sum')
+        votes = self._fabric.all_reduce(
+            torch.tensor(float(self._stop_request.is_made)), reduce_op='sum'
+        )
         return bool(votes)
 
     def _finish(self) -> dict[str, Any]:
-        if self._stop_signal and self._iteration < self._config.iterations:
+        if self._stop_request.is_made and self._iteration < self._config.iterations:
             self._save()
             self._say(
                 f'stopped at iteration {self._iteration}; go on with: '
@@ -382,20 +373,3 @@ class Trainer:
             dtype=self._config.checkpoint_dtype,
         )
         return {split: figures}
-
-
-_STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
-
-
-def _initialise(network: MultiTaskNetwork, config: TrainingConfig) -> None:
-    if config.init_weights is not None:
-        weights = read_state_dict(config.init_weights)
-        for name in network.trunks:
-            load_torchvision_weights(network, weights, trunk=name)
-    if config.trainable_stages is not None:
-        for name, trunk in network.trunks.items():
-            settings = config.network.trunks[name]
-            with torch.device('meta'):
-                backbone = BACKBONES[settings.backbone](settings.depth, settings.width)
-            stages = [stage for stage, _ in backbone.stages()]
-            freeze_stages(trunk, stages, config.trainable_stages)
