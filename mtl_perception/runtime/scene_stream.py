@@ -105,6 +105,8 @@ class SceneStream(VideoSource):
             except subprocess.TimeoutExpired:
                 self._process.kill()
                 self._process.wait()
+        self._stream.close()
+        self._errors.close()
 
     def _read_line(self, what: str, *, may_end: bool = False) -> Mapping[str, Any] | None:
         line = self._stream.readline(_MAX_LINE_BYTES)
