@@ -11,8 +11,10 @@ import cv2
 from mtl_perception.network.config import NetworkConfig
 from mtl_training.config import DataConfig, TrainingConfig
 from mtl_training.data.folder import FolderClips
+from mtl_training.data.folder import FolderClips
 from mtl_training.data.multitask import (
     collate_tasks,
+    FixedDataset,
     MultiTaskDataset,
     MultiTaskSampler,
     TasksAt,
@@ -21,10 +23,11 @@ from mtl_training.data.sample import ClipBatch, ClipDataset, ClipSample, collate
 from mtl_training.data.synthetic import SyntheticClips
 from mtl_training.tables import call_with, choose
 import torch
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 
 # Called as factory(task, split, num_frames=, clip_seconds=, size=(height, width), **settings).
 DATASETS: dict[str, Callable[..., Any]] = {
+    'folder': FolderClips,
     'folder': FolderClips,
     'synthetic': SyntheticClips,
 }
@@ -120,7 +123,7 @@ def evaluation_batches(
 ) -> Iterator[ClipBatch]:
     """Yield every sample of a data set once, in order."""
     loader: DataLoader[ClipSample] = DataLoader(
-        cast(Dataset[ClipSample], dataset),
+        FixedDataset(dataset),
         batch_size=batch_size,
         collate_fn=collate_clips,
         num_workers=workers,
