@@ -60,9 +60,12 @@ def split_overrides(arguments: Sequence[str]) -> tuple[list[str], list[Override]
     """
     Separate the overrides of entries below mappings from the other arguments.
 
+    In the rest, the entries of the config are spelt with underscores.
+
     :raises ValueError: If an override has no value.
     """
     sections = tuple(_sections(TrainingConfig))
+    entries = {name for name, _, _ in _leaves(TrainingConfig)}
     rest: list[str] = []
     overrides: list[Override] = []
     pending = iter(arguments)
@@ -70,7 +73,9 @@ def split_overrides(arguments: Sequence[str]) -> tuple[list[str], list[Override]
         name, has_value, text = argument.removeprefix('--').partition('=')
         inside = any(name == section or name.startswith(f'{section}.') for section in sections)
         if not (argument.startswith('--') and inside):
-            rest.append(argument)
+            spelt = name.replace('-', '_')  # --batch-size is as good as --batch_size
+            known = argument.startswith('--') and spelt in entries
+            rest.append(argument.replace(name, spelt, 1) if known else argument)
             continue
         if not has_value:
             value = next(pending, None)

@@ -26,7 +26,6 @@ from mtl_training.optimisation import (
     set_learning_rate,
     set_train_mode,
 )
-from mtl_training.precision import make_depth_safe
 from mtl_training.progress import TrainingProgress
 from mtl_training.provenance import describe, git_revision
 from mtl_training.regimes import build_regime
@@ -106,8 +105,6 @@ class Trainer:
         tasks = list(network_config.tasks)
         network = MultiTaskNetwork(network_config)
         initialise(network, config)
-        if fabric.device.type == 'cpu' and config.precision.startswith('bf16'):
-            make_depth_safe(network)
         if config.channels_last:
             network = network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
         self._inputs = TaskInputs(network_config, channels_last=config.channels_last)

@@ -11,7 +11,6 @@ import cv2
 from mtl_perception.network.config import NetworkConfig
 from mtl_training.config import DataConfig, TrainingConfig
 from mtl_training.data.folder import FolderClips
-from mtl_training.data.folder import FolderClips
 from mtl_training.data.multitask import (
     collate_tasks,
     FixedDataset,
@@ -27,7 +26,6 @@ from torch.utils.data import DataLoader
 
 # Called as factory(task, split, num_frames=, clip_seconds=, size=(height, width), **settings).
 DATASETS: dict[str, Callable[..., Any]] = {
-    'folder': FolderClips,
     'folder': FolderClips,
     'synthetic': SyntheticClips,
 }

@@ -109,9 +109,22 @@ class MultiTaskDataset(Dataset[tuple[str, ClipSample]]):
         self._seed = seed
 
     def __getitem__(self, key: SampleKey) -> tuple[str, ClipSample]:
-        entropy = (self._seed, crc32(key.task.encode()), key.position)
-        with _seeded(entropy):
+        with _seeded((self._seed, crc32(key.task.encode()), key.position)):
             return key.task, self._datasets[key.task][key.index]
+
+
+class FixedDataset(Dataset[ClipSample]):
+    """A data set whose samples are the same whenever they are asked for, as evaluation wants."""
+
+    def __init__(self, dataset: ClipDataset) -> None:
+        self._dataset = dataset
+
+    def __len__(self) -> int:
+        return len(self._dataset)
+
+    def __getitem__(self, index: int) -> ClipSample:
+        with _seeded((index,)):
+            return self._dataset[index]
 
 
 def collate_tasks(samples: Sequence[tuple[str, ClipSample]]) -> dict[str, ClipBatch]:

@@ -100,9 +100,16 @@ def test_numbers_may_be_written_as_people_write_them(toy_block) -> None:
 
 def test_overrides_below_mappings_are_separated_from_the_options() -> None:
     rest, overrides = split_overrides(
-        ['train', '--data.a.train.num_clips', '5', '--seed', '3', '--network.trunks={}']
+        [
+            '--data.a.train.num_clips',
+            '5',
+            '--batch-size=3',
+            '--num-clips',
+            '3',
+            '--network.trunks={}',
+        ]
     )
-    assert rest == ['train', '--seed', '3']
+    assert rest == ['--batch_size=3', '--num-clips', '3']
     assert overrides == [('data.a.train.num_clips', 5), ('network.trunks', {})]
     with pytest.raises(ValueError, match=r"'--data.x' needs a value"):
         split_overrides(['--data.x'])

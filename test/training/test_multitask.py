@@ -5,7 +5,7 @@ from itertools import islice
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from mtl_training.config import build_config
-from mtl_training.data.loading import build_datasets, training_batches
+from mtl_training.data.loading import build_datasets, evaluation_batches, training_batches
 from mtl_training.data.multitask import EndlessPermutation, MultiTaskSampler
 import pytest
 import torch
@@ -94,6 +94,14 @@ def test_drawing_leaves_the_global_generator_alone(toy_block) -> None:
     before = torch.get_rng_state()
     batches_of(toy_block, 1)
     assert torch.equal(before, torch.get_rng_state())
+
+
+def test_evaluation_sees_the_same_clips_every_time(toy_block) -> None:
+    dataset = build_datasets(build_config(toy_block), 'val')['action']
+    first, again = ([*evaluation_batches(dataset, size)] for size in (5, 12))
+    assert [len(batch.labels) for batch in first] == [5, 5, 2]
+    assert torch.equal(torch.cat([batch.frames for batch in first]), again[0].frames)
+    assert again[0].indices.tolist() == list(range(12))
 
 
 def test_an_unknown_setting_or_data_set_gets_the_nearest_name(toy_block) -> None:

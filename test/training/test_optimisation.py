@@ -34,9 +34,9 @@ def network(request) -> MultiTaskNetwork:
 def test_the_cosine_rises_through_the_warm_up_and_then_only_falls(warmup, total) -> None:
     config = OptimiserConfig(lr=0.1, schedule='cosine', warmup=warmup, final_lr=0.01)
     rates = [learning_rate(config, i, total) for i in range(total)]
-    assert all(0 < rate <= 0.1 for rate in rates)
+    assert 0 < min(rates) <= max(rates) <= 0.1 + 1e-9
     assert rates[warmup] == pytest.approx(0.1)
-    assert rates[: warmup + 1] == sorted(rates[: warmup + 1])
+    assert rates[:warmup] == sorted(rates[:warmup])
     assert rates[warmup:] == sorted(rates[warmup:], reverse=True)
     assert learning_rate(config, total, total) == pytest.approx(0.01)
 

@@ -44,7 +44,7 @@ def test_every_sharing_learns_and_the_run_folder_tells_it_all(toy_block, tmp_pat
     for task in ('action', 'gesture'):
         losses = train_losses(tmp_path, task)
         assert len(losses) == 60
-        assert sum(losses[-10:]) < 0.7 * sum(losses[:10])
+        assert sum(losses[-10:]) < 0.8 * sum(losses[:10])
     assert summary['finished']
     assert summary == json.loads((tmp_path / 'summary.json').read_text())
     names = {path.name for path in tmp_path.iterdir()}
