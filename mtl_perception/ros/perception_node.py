@@ -9,6 +9,7 @@ from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray
 from mtl_perception.ros.diagnostics import OK, status_msg
+from mtl_perception.ros.memory import keep_freed_memory
 from mtl_perception.ros.messages import labels_msg, message_type, recognition_msg, topic_of
 from mtl_perception.ros.parameters import (
     changed_parameters,
@@ -33,6 +34,8 @@ from std_msgs.msg import String
 import torch
 
 DEMO_CHECKPOINT = Path('checkpoints', 'demo.safetensors')
+# Read before a node sets the number for its own threads.
+DEFAULT_THREADS = torch.get_num_threads()
 
 
 class PerceptionNode(LifecycleNode):
@@ -45,12 +48,10 @@ class PerceptionNode(LifecycleNode):
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__('perception_node', **kwargs)
-        self._parameters_now: PerceptionParameters = declare_parameters(
-            self, PerceptionParameters
-        )
+        self._parameters_now: PerceptionParameters = declare_parameters(self, PerceptionParameters)
         self.add_on_set_parameters_callback(self._on_parameters)
         self._state = 'unconfigured'
-        self._default_threads = self._num_threads = torch.get_num_threads()
+        self._num_threads = DEFAULT_THREADS
         self._engine: Engine | None = None
         self._stream: Stream | None = None
         self._result_publishers: dict[str, Any] = {}
@@ -82,7 +83,7 @@ class PerceptionNode(LifecycleNode):
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Load the network; on a failure the node can be configured again."""
         parameters = self.parameters
-        self._num_threads = parameters.num_threads or self._default_threads
+        self._num_threads = parameters.num_threads or DEFAULT_THREADS
         torch.set_num_threads(self._num_threads)
         try:
             engine = Engine(
@@ -234,6 +235,7 @@ def _describe(engine: Engine, num_threads: int) -> str:
 
 def main(args: list[str] | None = None) -> int:
     """Run the node until it is told to stop; return the exit status."""
+    keep_freed_memory()
     use_shipped_transport_profile()
     rclpy.init(args=args)
     node = None

@@ -87,6 +87,10 @@ class Ears:
         """Return the action whose newest frame has a stamp."""
         return next((m for m in self.actions if stamp_of(m.header.stamp) == stamp_ns), None)
 
+    def gesture_at(self, stamp_ns: int) -> RecognizedGesture | None:
+        """Return the gesture whose newest frame has a stamp."""
+        return next((m for m in self.gestures if stamp_of(m.header.stamp) == stamp_ns), None)
+
     def status(self, part: str, *, level: bytes | None = None, text: str = '') -> Any:
         """Return the newest status of a part of the node that has a level and a text."""
         for status in reversed(self.statuses):
