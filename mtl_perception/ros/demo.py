@@ -155,6 +155,8 @@ class Demo:
             now_sec = time.monotonic()
             if perception.exit_code() is not None:
                 raise _death(perception)
+            if self._options.seconds and monitor.seconds() > self._options.seconds:
+                video.stop()
             if video.exit_code() is not None and ended_sec is None:
                 if video.exit_code() != 0:
                     raise _death(video)
@@ -164,8 +166,6 @@ class Demo:
                 break
             if monitor.num_images == 0 and now_sec - start_sec > _START_TIMEOUT_SEC:
                 raise DemoError(f'no image came within {_START_TIMEOUT_SEC:.0f} s.')
-            if self._options.seconds and monitor.seconds() > self._options.seconds:
-                break
         monitor.end_of_video()
         monitor.settle(all_of_them=True)
 

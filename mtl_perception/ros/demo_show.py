@@ -50,6 +50,16 @@ class Show:
         self.film.close()
 
 
+def _tally(monitor: DemoMonitor) -> str:
+    over = [scene for scene in monitor.scenes if scene.end_ns is not None]
+    counts = []
+    for task in monitor.tasks:
+        hits = [scene.is_hit() for scene in over if scene.task == task]
+        if hits:
+            counts.append(f'{task} {sum(hits)}/{len(hits)}')
+    return f'hits: {", ".join(counts)}\n' if counts else ''
+
+
 def _view(monitor: DemoMonitor, has_truth: bool) -> View:
     scene = monitor.current_scene()
     tasks = []
@@ -65,5 +75,7 @@ def _view(monitor: DemoMonitor, has_truth: bool) -> View:
     latencies = [heard[-1].latency_ms for heard in monitor.results.values() if heard]
     latency = f'latency {max(latencies):.0f} ms' if latencies else 'waiting for a whole clip'
     title = f'scene {scene.number}' if scene else 'live'
-    footer = f'{latency}\n{monitor.rate_hz():.1f} fps, {monitor.num_images} frames'
+    footer = (
+        f'{_tally(monitor)}{latency}\n{monitor.rate_hz():.1f} fps, {monitor.num_images} frames'
+    )
     return View(title, monitor.seconds(), tuple(tasks), footer)

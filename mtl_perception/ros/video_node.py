@@ -36,7 +36,8 @@ from std_msgs.msg import Header
 IMAGE_QOS = QoSProfile(depth=10, reliability=ReliabilityPolicy.RELIABLE)
 TRUTH_QOS = QoSProfile(depth=100, reliability=ReliabilityPolicy.RELIABLE)
 _READY_TIMEOUT_SEC = 60.0
-_ACKNOWLEDGED_TIMEOUT = Duration(seconds=5)
+# How long the last images may take to arrive at the end, and after a signal.
+_ACKNOWLEDGED_SEC, _HURRIED_SEC = 5.0, 0.2
 # Best-effort subscribers acknowledge nothing; this is the time that they get for the last image.
 _LINGER_SEC = 0.3
 _DIAGNOSTICS_PERIOD_SEC = 1.0
@@ -72,8 +73,7 @@ class VideoNode(Node):
         self._started_sec = time.monotonic()
         for timed in self._pacer.frames():
             self._publish(timed)
-        if not self._stopped.is_set():
-            self._finish()
+        self._finish()
 
     def stop(self) -> None:
         """Make :meth:`run` return; may be called from a signal handler."""
@@ -161,8 +161,9 @@ class VideoNode(Node):
 
     def _finish(self) -> None:
         self._publish_diagnostics()
+        seconds = _HURRIED_SEC if self._stopped.is_set() else _ACKNOWLEDGED_SEC
         for publisher in (self._images, self._diagnostics, *self._truths.values()):
-            publisher.wait_for_all_acked(_ACKNOWLEDGED_TIMEOUT)
+            publisher.wait_for_all_acked(Duration(seconds=seconds))
         self._stopped.wait(_LINGER_SEC)
 
 

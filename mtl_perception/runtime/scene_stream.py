@@ -64,6 +64,9 @@ class SceneStream(VideoSource):
                 stdout=subprocess.PIPE,
                 stderr=self._errors,
                 env=_environment(),
+                # Ctrl-C in a terminal is for whoever reads; the renderer ends with the source, and
+                # by the broken pipe if its reader is killed.
+                start_new_session=True,
             )
         except OSError as error:
             raise VideoSourceError(f'{command[0]}: cannot be started: {error}.') from error
