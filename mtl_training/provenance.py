@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 import platform
 import subprocess
@@ -25,20 +26,31 @@ def git_revision() -> str:
     return done.stdout.strip()
 
 
+def cpu_time() -> float:
+    """Return the processor time of this process and of its children that have ended, seconds."""
+    times = os.times()
+    return times.user + times.system + times.children_user + times.children_system
+
+
+def rounded(times_sec: dict[str, float]) -> dict[str, float]:
+    """Return times to a tenth of a second."""
+    return {name: round(value, 1) for name, value in times_sec.items()}
+
+
 def describe(
-    config: TrainingConfig, *, iteration: int, samples: dict[str, int], wall_sec: float
+    config: TrainingConfig, *, iteration: int, samples: dict[str, int], cost: dict[str, float]
 ) -> dict[str, Any]:
     """
     Return how a network was trained.
 
     :param samples: Clips seen per task, repetitions counted.
-    :param wall_sec: Time since the start of the run, rendering and validation included.
+    :param cost: Times that the run took so far, rendering and validation included.
     """
     return {
         'config': to_mapping(config),
         'iteration': iteration,
         'samples': samples,
-        'wall_sec': round(wall_sec, 1),
+        **rounded(cost),
         'cpu_threads': torch.get_num_threads(),
         'torch': torch.__version__,
         'python': platform.python_version(),

@@ -27,7 +27,7 @@ from mtl_training.optimisation import (
     set_train_mode,
 )
 from mtl_training.progress import TrainingProgress
-from mtl_training.provenance import describe, git_revision
+from mtl_training.provenance import cpu_time, describe, git_revision, rounded
 from mtl_training.regimes import build_regime
 from mtl_training.report import draw_confusions, draw_learning_curves
 from mtl_training.run_folder import RunFolder
@@ -55,6 +55,7 @@ class Progress:
     best: float = -1.0
     best_iteration: int = 0
     wall_sec: float = 0.0
+    cpu_sec: float = 0.0
     num_skipped: int = 0
     samples: Counter[str] = field(default_factory=Counter)
 
@@ -218,8 +219,10 @@ class Trainer:
 
     # -- Files -------------------------------------------------------------------------------
 
-    def _wall_sec(self) -> float:
-        return self._progress.wall_sec + time.monotonic() - self._started
+    def _cost(self) -> dict[str, float]:
+        """Return the time that the run has taken so far, interruptions left out."""
+        wall_sec = self._progress.wall_sec + time.monotonic() - self._started
+        return {'wall_sec': wall_sec, 'cpu_sec': self._progress.cpu_sec + cpu_time()}
 
     def _write_checkpoint(
         self, path: Path, metrics: dict[str, Any], network: MultiTaskNetwork | None = None
@@ -230,7 +233,7 @@ class Trainer:
             self._config,
             iteration=self._iteration,
             samples=dict(self._progress.samples),
-            wall_sec=self._wall_sec(),
+            cost=self._cost(),
         )
         save_checkpoint(
             path,
@@ -252,7 +255,7 @@ class Trainer:
     def _save(self) -> None:
         """Write a resume point."""
         if self._fabric.is_global_zero:
-            facts = {**self._progress.facts(), 'wall_sec': self._wall_sec()}
+            facts = {**self._progress.facts(), **self._cost()}
             modules = {name: module.state_dict() for name, module in self._modules().items()}
             optimiser = optimiser_tensors(self._optimiser)
             save_state(self._folder.state, RunState(self._iteration, facts, modules, optimiser))
@@ -337,7 +340,7 @@ class Trainer:
         if self._fabric.is_global_zero:
             summary |= self._final_evaluation()
             draw_learning_curves(self._folder.records(), self._folder.path / 'learning_curves.png')
-            summary['wall_sec'] = round(self._wall_sec(), 1)
+            summary |= rounded(self._cost())
             self._folder.write_summary(summary)
         self._fabric.barrier()
         return summary
@@ -349,7 +352,7 @@ class Trainer:
             f'best_{self._config.evaluation.selection}_accuracy': self._progress.best,
             'samples': dict(self._progress.samples),
             'skipped_steps': self._progress.num_skipped,
-            'wall_sec': round(self._wall_sec(), 1),
+            **rounded(self._cost()),
         }
 
     def _final_evaluation(self) -> dict[str, Any]:
