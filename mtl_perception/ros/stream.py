@@ -55,7 +55,7 @@ class Stream:
             transport=settings.image_transport,
             depth=settings.qos_depth,
         )
-        self._watchdog = Watchdog(node, self._input, self.statistics)
+        self._watchdog = Watchdog(node, self._input, self._recognizer, self.statistics)
         self._diagnostics = InputDiagnostics(self.statistics)
         self._thread = InferenceThread(
             self._recognizer,

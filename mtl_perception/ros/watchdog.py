@@ -8,6 +8,8 @@ from typing import Any
 
 from mtl_perception.ros.image_input import ImageInput, READERS
 from mtl_perception.ros.stream_statistics import StreamStatistics
+from mtl_perception.runtime.clip_buffer import Admission
+from mtl_perception.runtime.recognizer import Recognizer
 from rclpy.node import Node
 from rclpy.qos import qos_check_compatible, QoSCompatibility
 
@@ -15,33 +17,61 @@ PROFILE_HINT = (
     'is it paused? Large images are lost where Fast DDS has too little shared memory: start the '
     'publisher too with FASTRTPS_DEFAULT_PROFILES_FILE naming the fastdds.xml of this package'
 )
+RESETS = [admission.value for admission in Admission if admission.is_reset]
 
 
 class Watchdog:
     """
     Says what is wrong with the input, in one sentence.
 
-    :param timeout_sec: After so long without a usable frame something is wrong.
+    :param recognizer: What the images are given to.
     """
 
-    def __init__(self, node: Node, image_input: ImageInput, statistics: StreamStatistics) -> None:
+    def __init__(
+        self,
+        node: Node,
+        image_input: ImageInput,
+        recognizer: Recognizer,
+        statistics: StreamStatistics,
+    ) -> None:
         self._node = node
         self._input = image_input
+        self._recognizer = recognizer
         self._statistics = statistics
         self._type_name = _type_name(image_input.message_type)
 
     def complaint(self, timeout_sec: float) -> str | None:
-        """Return what is wrong, or None while usable frames arrive."""
+        """
+        Return what is wrong, or None while usable frames arrive.
+
+        :param timeout_sec: After so long without one something is wrong.
+        """
         statistics, now_sec = self._statistics, time.monotonic()
         since_sec = now_sec - (statistics.used_sec or statistics.started_sec)
         if since_sec < timeout_sec:
-            return None
+            return self._why_no_clip(timeout_sec)
         last_sec = statistics.received_sec
         if last_sec is not None and now_sec - last_sec < timeout_sec:
             kinds = ', '.join(f'{n} {kind}' for kind, n in statistics.refused.as_dict().items())
             return f"images arrive on '{self._input.topic}', but none can be used: {kinds}"
         silence = f"no image on '{self._input.topic}' for {since_sec:.1f} s"
         return f'{silence}: {self._why_silent()}'
+
+    def _why_no_clip(self, timeout_sec: float) -> str | None:
+        """Return why images that can be used never fill a clip, if they do not."""
+        statistics, clip_sec = self._statistics, self._recognizer.clip_sec
+        last_sec = statistics.recognised_sec or statistics.started_sec
+        since_sec = time.monotonic() - last_sec
+        events = statistics.events.as_dict()
+        resets = [f'{events[kind]} {kind}' for kind in RESETS if kind in events]
+        is_late = since_sec > 2 * clip_sec + timeout_sec
+        if not is_late or not resets or self._recognizer.span_sec >= clip_sec:
+            return None
+        return (
+            f"images arrive on '{self._input.topic}', but for {since_sec:.1f} s none of the clips "
+            f'of {clip_sec} s was filled: {", ".join(resets)}. Do two cameras publish there, or '
+            'is the camera slower than max_gap_sec?'
+        )
 
     def _why_silent(self) -> str:
         publishers = self._node.get_publishers_info_by_topic(self._input.topic)

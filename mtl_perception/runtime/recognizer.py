@@ -65,6 +65,12 @@ class Recognizer:
         self.num_superseded = 0  # frames that were never the newest of a recognised clip
 
     @property
+    def clip_sec(self) -> float:
+        """Return how many seconds of frames a recognition needs."""
+        trunks = self._engine.config.trunks
+        return max(trunks[name].clip_seconds for name in self._buffers)
+
+    @property
     def span_sec(self) -> float:
         """Return how many seconds of frames are at hand."""
         return min(buffer.span_sec for buffer in self._buffers.values())

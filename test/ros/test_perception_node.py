@@ -299,6 +299,19 @@ def test_another_size_starts_a_new_clip(scene: Scene) -> None:
     assert all(stamp_of(m.clip_start) >= next_ns for m in scene.ears.actions)
 
 
+def test_two_cameras_on_one_topic_are_noticed(scene: Scene) -> None:
+    assert scene.control.set('input_timeout_sec', 0.3)[0]
+
+    def is_explained() -> Any:
+        stamp_ns = next(STARTS)
+        for frame_id in ('left', 'right'):
+            scene.camera.send(image_msg(COLOURFUL[0], stamp_ns=stamp_ns, frame_id=frame_id))
+        return scene.ears.status('input', level=b'\x02', text='Do two cameras publish there')
+
+    assert 'new_source' in scene.wait(is_explained).message
+    assert scene.control.set('input_timeout_sec', 2.0)[0]
+
+
 def test_a_camera_that_stops_and_comes_back_is_noticed(launch: Callable[..., Scene]) -> None:
     scene = launch(input_timeout_sec=0.5)
     scene.watch(COLOURFUL)

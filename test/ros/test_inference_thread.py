@@ -1,0 +1,125 @@
+"""The inference thread with a recognizer that misbehaves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+import threading
+import time
+from typing import Any
+
+from mtl_perception.ros.inference_thread import InferenceThread
+from mtl_perception.ros.parameters import PerceptionParameters
+from mtl_perception.ros.stream_statistics import StreamStatistics
+from mtl_perception.runtime.recognizer import Recognition
+import pytest
+import torch
+
+
+class FakeRecognizer:
+    """Recognises at once, or raises what it is told to."""
+
+    def __init__(self) -> None:
+        self.news = threading.Event()
+        self.error: Exception | None = None
+        self.num_threads = 0
+
+    def wait_for_frame(self, timeout_sec: float) -> bool:
+        return self.news.wait(timeout_sec)
+
+    def wake(self) -> None:
+        self.news.set()
+
+    def recognise(self, **settings: Any) -> list[Recognition]:
+        self.news.clear()
+        self.num_threads = torch.get_num_threads()
+        if self.error is not None:
+            raise self.error
+        return [Recognition('action', 'walk', 1.0, [], 2, 1, 'camera', time.monotonic(), 4)]
+
+
+class Bench:
+    def __init__(self, **parameters: Any) -> None:
+        self.recognizer = FakeRecognizer()
+        self.statistics = StreamStatistics()
+        self.published: list[list[Recognition]] = []
+        self.lines: list[str] = []
+        self.is_running = True
+        self.thread = InferenceThread(
+            self.recognizer,  # type: ignore[arg-type]
+            self.statistics,
+            parameters=lambda: PerceptionParameters(**parameters),
+            publish=self.published.append,
+            log_error=self.lines.append,
+            is_running=lambda: self.is_running,
+            num_threads=3,
+        )
+
+
+@pytest.fixture
+def bench() -> Iterator[Bench]:
+    made = Bench()
+    yield made
+    made.thread.close()
+
+
+def wait_for(condition: Callable[[], Any]) -> None:
+    end = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.005)
+
+
+def test_a_frame_leads_to_a_publication(bench: Bench) -> None:
+    bench.recognizer.news.set()
+    wait_for(lambda: bench.statistics.counts['recognised'] == 1)
+    assert len(bench.published) == 1
+    assert bench.statistics.num_distinct == 4
+    assert bench.statistics.node_ms.percentiles(50)
+
+
+def test_its_threads_are_its_own(bench: Bench) -> None:
+    before = torch.get_num_threads()
+    bench.recognizer.news.set()
+    wait_for(lambda: bench.published)
+    assert bench.recognizer.num_threads == 3
+    assert torch.get_num_threads() == before
+
+
+def test_an_error_is_counted_and_the_next_frame_gets_its_try(bench: Bench) -> None:
+    bench.recognizer.error = RuntimeError('out of memory')
+    for count in (1, 2):
+        bench.recognizer.news.set()
+        wait_for(lambda count=count: bench.statistics.counts['errors'] == count)
+    assert bench.statistics.error == 'RuntimeError: out of memory'
+    assert bench.statistics.error_sec is not None
+    assert len(bench.lines) == 1
+    assert 'Inference failed (1 so far)' in bench.lines[0]
+    bench.recognizer.error = None
+    bench.recognizer.news.set()
+    wait_for(lambda: bench.published)
+
+
+def test_errors_of_a_node_that_is_going_down_are_none(bench: Bench) -> None:
+    bench.is_running = False
+    bench.recognizer.error = RuntimeError('the context is gone')
+    bench.recognizer.news.set()
+    wait_for(lambda: not bench.recognizer.news.is_set())
+    bench.thread.close()
+    assert not bench.lines
+    assert bench.statistics.counts['errors'] == 0
+
+
+def test_the_rate_has_a_limit() -> None:
+    bench = Bench(max_rate_hz=20.0)
+    end = time.monotonic() + 0.5
+    while time.monotonic() < end:
+        bench.recognizer.news.set()
+        time.sleep(0.002)
+    bench.thread.close()
+    assert 2 <= len(bench.published) <= 12
+
+
+def test_closing_does_not_wait_for_a_frame() -> None:
+    start = time.monotonic()
+    Bench(max_rate_hz=0.001).thread.close()
+    assert time.monotonic() - start < 5
