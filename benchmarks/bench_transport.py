@@ -2,7 +2,7 @@
 Images on their way: how many arrive with and without the shipped Fast DDS profile, at what cost.
 
 1. delivered / published at 30 Hz, publisher and best-effort subscriber in processes of their own,
-   with Fast DDS as it comes and with the shipped profile, in turns (goal >= 0.99 with the profile);
+   with Fast DDS as it comes and with the shipped profile, in turns (goal with it >= 0.99);
 2. filling an image message / memcpy of its pixels (goal <= 5);
 3. building and serialising 170 keypoints as 10 HumanPose with their arrays / as 170 messages of
    three numbers each, the thinnest that could be nested.
