@@ -251,6 +251,10 @@ def main(args: list[str] | None = None) -> int:
     except (ParameterException, ValueError) as error:
         print(f'perception_node: {error}', file=sys.stderr)
         return 1
+    except Exception:
+        # Whatever fails because ROS has gone down meanwhile is no failure of the node.
+        if rclpy.ok():
+            raise
     finally:
         if node is not None:
             node.close()
