@@ -66,6 +66,7 @@ class TrunkConfig:
     sharing_settings: dict[str, Any] = field(default_factory=dict)
     num_frames: int = 32
     clip_seconds: float = 2.0  # first to last frame of a clip
+    subtract_mean: bool = False  # of each clip over time: what does not move becomes zero
     preprocessing: PreprocessingConfig = PreprocessingConfig()
 
     def __post_init__(self) -> None:

@@ -61,7 +61,7 @@ class MultiTaskNetwork(nn.Module):
         """
         logits: dict[str, Tensor] = {}
         for trunk, clips in inputs.items():
-            for task, features in self.sharing(trunk)(clips).items():
+            for task, features in self.sharing(trunk)(self._prepared(trunk, clips)).items():
                 logits[task] = self.heads[task](features)
         return logits
 
@@ -79,11 +79,19 @@ class MultiTaskNetwork(nn.Module):
         for task, batch in clips.items():
             if task not in self.heads:
                 raise ValueError(f"Unknown task '{task}'; known tasks: {list(self.heads)}.")
-            by_trunk.setdefault(self.config.tasks[task].trunk, {})[task] = batch
+            trunk = self.config.tasks[task].trunk
+            by_trunk.setdefault(trunk, {})[task] = self._prepared(trunk, batch)
         features: dict[str, Tensor] = {}
         for trunk, batches in by_trunk.items():
             features.update(self.sharing(trunk).forward_tasks(batches, merge=merge))
         return {task: self.heads[task](features[task]) for task in clips}
+
+    def _prepared(self, trunk: str, clips: Tensor) -> Tensor:
+        # A static background is most of a clip and tells nothing about a motion. Without it a
+        # network that starts from random weights learns motions many times sooner.
+        if not self.config.trunks[trunk].subtract_mean:
+            return clips
+        return clips - clips.mean(2, keepdim=True)
 
     def deploy(self) -> MultiTaskNetwork:
         """

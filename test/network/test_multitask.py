@@ -1,6 +1,7 @@
 """Tests of :mod:`mtl_perception.network.multitask`."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from mtl_perception.network import MultiTaskNetwork, NetworkConfig, TaskConfig, TrunkConfig
 from mtl_perception.network.sharing import SHARING
@@ -131,3 +132,21 @@ def test_an_unknown_trunk_is_refused(make_network: Make) -> None:
 def test_an_unknown_task_is_refused(make_network: Make) -> None:
     with pytest.raises(ValueError, match=r"Unknown task 'mood'; known tasks: \['action', 'gestur"):
         make_network().forward_tasks({'mood': clips()})
+
+
+@all_methods
+def test_without_the_mean_only_what_moves_counts(sharing: str, make_network: Make) -> None:
+    plain = make_network(sharing)
+    trunk = replace(plain.config.trunks['clip'], subtract_mean=True)
+    network = MultiTaskNetwork(replace(plain.config, trunks={'clip': trunk})).eval()
+    network.load_state_dict(plain.state_dict())
+    batch, background = clips(), torch.randn(2, 3, 1, 16, 16)
+    expected = plain({'clip': batch - batch.mean(2, keepdim=True)})
+    for logits in (
+        network({'clip': batch}),
+        network({'clip': batch + background}),
+        network.forward_tasks({'action': batch, 'gesture': batch + background}),
+        network.deploy()({'clip': batch + background}),
+    ):
+        for task, values in logits.items():
+            torch.testing.assert_close(values, expected[task], atol=1e-4, rtol=1e-4)
