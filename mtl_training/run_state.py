@@ -12,7 +12,6 @@ import json
 import os
 from pathlib import Path
 import random
-import tempfile
 from typing import Any
 
 import numpy as np
@@ -38,15 +37,16 @@ class RunState:
 def write_atomically(path: Path, content: bytes) -> None:
     """Write a file so that it is either the old or the new one, whatever happens meanwhile."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f'.{path.name}.')
+    # Always the same name: what a killed run leaves behind, the next write replaces.
+    partial = path.with_name(f'.{path.name}.partial')
     try:
-        with os.fdopen(handle, 'wb') as file:
+        with partial.open('wb') as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(temporary, path)
+        partial.replace(path)
     except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+        partial.unlink(missing_ok=True)
         raise
     folder = os.open(path.parent, os.O_RDONLY)
     try:

@@ -64,11 +64,17 @@ def test_a_write_that_fails_leaves_the_old_file_and_no_rest(tmp_path, monkeypatc
     def fail(*_: object) -> None:
         raise OSError('disk full')
 
-    monkeypatch.setattr('os.replace', fail)
+    monkeypatch.setattr('pathlib.Path.replace', fail)
     with pytest.raises(OSError, match=r'disk full'):
         write_atomically(path, b'new')
     assert path.read_bytes() == b'old'
     assert [p.name for p in tmp_path.iterdir()] == ['file']
+
+
+def test_a_written_file_has_the_rights_of_any_other(tmp_path) -> None:
+    write_atomically(tmp_path / 'ours', b'')
+    (tmp_path / 'plain').write_bytes(b'')
+    assert (tmp_path / 'ours').stat().st_mode == (tmp_path / 'plain').stat().st_mode
 
 
 @pytest.mark.parametrize('content', [b'', b'\x80\x04K\x01.', b'\x08' + b'\0' * 20])
