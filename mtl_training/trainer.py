@@ -134,6 +134,11 @@ class Trainer:
             scaled=config.precision == '16-mixed',
         )
 
+    @property
+    def is_main_process(self) -> bool:
+        """Tell whether this is the process, of all devices', that writes and prints."""
+        return self._fabric.is_global_zero
+
     def run(self, *, resume: bool = False) -> dict[str, Any]:
         """
         Train to the end, or until a signal asks to stop.

@@ -42,7 +42,10 @@ def main(arguments: Sequence[str]) -> int:
         raise ValueError('--config is missing; only --resume with --out works without.')
     config = load_config(parsed.config or RunFolder(parsed.out).config, overrides)
     out = parsed.out or Path('out', 'runs', Path(parsed.config).stem)
-    figures = Trainer(config, out, Console(stderr=True)).run(resume=parsed.resume)
+    trainer = Trainer(config, out, Console(stderr=True))
+    figures = trainer.run(resume=parsed.resume)
+    if not trainer.is_main_process:
+        return 0
     if parsed.json:
         print(json.dumps(figures))
     else:
