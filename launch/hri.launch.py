@@ -5,6 +5,7 @@ Perception of people: camera images in, recognised actions and gestures out.
 is a lifecycle node that configures and activates itself, unless ``autostart:=false``.
 """
 
+from launch import LaunchContext, LaunchDescription, LaunchDescriptionEntity
 from launch.actions import (
     DeclareLaunchArgument,
     GroupAction,
@@ -17,8 +18,6 @@ from launch_ros.actions import LifecycleNode, Node, PushRosNamespace, SetParamet
 from launch_ros.parameter_descriptions import ParameterValue
 from launch_ros.substitutions import FindPackageShare
 from mtl_perception.ros.transport import PROFILE_VARIABLES, use_shipped_transport_profile
-
-from launch import LaunchContext, LaunchDescription, LaunchDescriptionEntity
 
 PACKAGE = 'mtl_perception'
 DEFAULT_PARAMS_FILE = PathJoinSubstitution(

@@ -12,6 +12,7 @@ import time
 from typing import Any
 import unittest
 
+from launch import LaunchDescription
 from launch.actions import DeclareLaunchArgument, IncludeLaunchDescription
 from launch.launch_description_sources import PythonLaunchDescriptionSource
 from launch.substitutions import LaunchConfiguration
@@ -21,8 +22,6 @@ from launch_testing.asserts import assertExitCodes
 from mtl_perception.msg import RecognizedAction
 import rclpy
 from sensor_msgs.msg import Image
-
-from launch import LaunchDescription
 
 LAUNCH_FILE = Path(__file__).parents[2] / 'launch' / 'hri.launch.py'
 NAMESPACE, IMAGE_TOPIC = 'robot', 'camera/image_raw'
