@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from mtl_perception.checkpoint import CheckpointError, load_network
+from mtl_perception.network.backbones import ResNet3d
 from mtl_perception.runtime.engine import Engine, find_device
 import numpy as np
 import pytest
@@ -39,6 +40,24 @@ def test_auto_takes_a_precision_that_it_has_timed(checkpoint: Path) -> None:
     speedup = engine.forward_sec['float32'] / engine.forward_sec['bfloat16']
     assert engine.precision == ('bfloat16' if speedup >= 1.25 else 'float32')
     assert all(parameter.dtype == engine.dtype for parameter in engine._network.parameters())
+
+
+@pytest.mark.parametrize('factor', [1.0, 1.5, float('nan')])
+def test_auto_does_not_take_a_precision_that_computes_something_else(
+    checkpoint: Path, monkeypatch: pytest.MonkeyPatch, factor: float
+) -> None:
+    pool = ResNet3d.pool
+
+    def wrong_in_half(self: ResNet3d, x: torch.Tensor) -> torch.Tensor:
+        return pool(self, x) * (factor if x.dtype == torch.bfloat16 else 1.0)
+
+    def half_is_fast(_: Engine, clips: dict[str, torch.Tensor]) -> float:
+        return 0.001 if clips['clip'].dtype == torch.bfloat16 else 1.0
+
+    monkeypatch.setattr(ResNet3d, 'pool', wrong_in_half)
+    monkeypatch.setattr(Engine, '_time_forward', half_is_fast)
+    engine = Engine(checkpoint, device='cpu')
+    assert engine.precision == ('bfloat16' if factor == 1.0 else 'float32')
 
 
 def test_unloading_and_loading_changes_nothing(checkpoint: Path) -> None:
