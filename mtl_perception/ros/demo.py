@@ -27,6 +27,7 @@ from mtl_perception.ros.demo_processes import NodeProcess
 from mtl_perception.ros.demo_report import problems_of, Report
 from mtl_perception.ros.demo_show import Show
 from mtl_perception.ros.demo_summary import summarise
+from mtl_perception.ros.memory import keep_freed_memory
 from mtl_perception.ros.perception_node import find_checkpoint
 from mtl_perception.ros.transport import use_shipped_transport_profile
 from mtl_perception.ros.video_parameters import parse_size, SCENES
@@ -247,6 +248,7 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the demo; return the exit code: 0 if it went well, 1 if not, 130 after Ctrl-C."""
+    keep_freed_memory()
     report = Report()
     try:
         return Demo(_parse(arguments), report).run()

@@ -18,6 +18,7 @@ from mtl_perception.ros.diagnostics import status_msg
 from mtl_perception.ros.frame_pacer import FramePacer, TimedFrame
 from mtl_perception.ros.image_writer import ImageWriter, JpegWriter
 from mtl_perception.ros.messages import time_msg
+from mtl_perception.ros.memory import keep_freed_memory
 from mtl_perception.ros.parameters import declare_parameters
 from mtl_perception.ros.transport import use_shipped_transport_profile
 from mtl_perception.ros.video_parameters import parse_size, VideoParameters
@@ -173,6 +174,7 @@ def main(args: list[str] | None = None) -> int:
 
     :return: 0 at the end of the source and when told to end, 1 if the source cannot be read.
     """
+    keep_freed_memory()
     use_shipped_transport_profile()
     # Our own handlers: rclpy's tear the context down under a publisher that is in use.
     rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
