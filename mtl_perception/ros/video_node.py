@@ -17,8 +17,8 @@ from mtl_perception.msg import ClassScore, RecognizedAction, RecognizedGesture
 from mtl_perception.ros.diagnostics import status_msg
 from mtl_perception.ros.frame_pacer import FramePacer, TimedFrame
 from mtl_perception.ros.image_writer import ImageWriter, JpegWriter
-from mtl_perception.ros.messages import time_msg
 from mtl_perception.ros.memory import keep_freed_memory
+from mtl_perception.ros.messages import time_msg
 from mtl_perception.ros.parameters import declare_parameters
 from mtl_perception.ros.transport import use_shipped_transport_profile
 from mtl_perception.ros.video_parameters import parse_size, VideoParameters
