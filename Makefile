@@ -1,7 +1,7 @@
 # make demo | make test | make lint | make bench   each does all the set-up itself, once.
 .DEFAULT_GOAL := help
 SHELL := bash
-PYTHON ?= python3
+PYTHON ?=
 VIDEO ?=
 DEMO_ARGS ?=
 TEST_ARGS ?=
@@ -19,7 +19,7 @@ demo: setup ## Run camera and perception as real ROS 2 nodes on rendered people;
 	@$(IN_ENV) python -m mtl_perception.ros.demo $(if $(VIDEO),--video '$(VIDEO)') $(DEMO_ARGS)
 
 test: setup ## Run all tests
-	@$(IN_ENV) python -m pytest $(TEST_ARGS)
+	@$(IN_ENV) MTL_REQUIRE_ROS=1 python -m pytest $(TEST_ARGS)
 
 lint: setup ## Check format, style and types
 	@$(IN_ENV) ruff format --check . && ruff check . && mypy

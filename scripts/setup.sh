@@ -5,13 +5,36 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-say() { printf '==> %s\n' "$*"; }
-die() { printf 'setup: %s\n' "$*" >&2; exit 1; }
-
-python=${PYTHON:-python3}
 venv=$PWD/.venv
 
+say() { printf '==> %s\n' "$*"; }
+die() { printf 'setup: %s\n' "$*" >&2; exit 1; }
+forget() { rm -rf "$venv" build install log; }
+
+# Print a list of paths without those that lie in this checkout.
+without_ours() {
+    printf '%s' "${1:-}" | tr ':' '\n' |
+        awk -v root="$PWD/" 'length && index($0, root) != 1' | paste -sd: -
+}
+
+# A shell that has sourced scripts/env.sh is full of what this script makes: it is no ROS 2 of the
+# user's, and its python may be about to be replaced.
+if [ "${VIRTUAL_ENV:-}" = "$venv" ]; then
+    PATH=$(without_ours "$PATH")
+    for name in AMENT_PREFIX_PATH CMAKE_PREFIX_PATH PYTHONPATH LD_LIBRARY_PATH; do
+        export "$name=$(without_ours "${!name:-}")"
+    done
+    [ -n "$AMENT_PREFIX_PATH" ] || unset ROS_DISTRO
+    unset VIRTUAL_ENV
+fi
+
 # --- What must be on the machine -------------------------------------------------------------------
+python=${PYTHON:-}
+if [ -z "$python" ]; then
+    # Once chosen, a Python stays until another is asked for.
+    python=$("$venv/bin/python" -c 'import sys; print(sys._base_executable)' 2>/dev/null || true)
+    [ -x "$python" ] || python=python3
+fi
 command -v "$python" >/dev/null ||
     die "$python was not found: install it (Debian/Ubuntu: sudo apt install python3 python3-venv python3-dev)"
 "$python" -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))' ||
@@ -33,17 +56,16 @@ fi
 
 # --- The virtual environment -----------------------------------------------------------------------
 wanted=$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])')
-kind="ROS 2: $ros, Python $wanted, in $PWD"
-key="$kind, $(cat requirements/*.txt scripts/setup.sh | cksum)"
+kind="ROS 2: $ros, Python $wanted, in $PWD, "
+key="$kind$(cat requirements/*.txt scripts/setup.sh | cksum)"
 found=$(cat "$venv/.setup-key" 2>/dev/null || true)
 if [ "$found" != "$key" ] || ! "$venv/bin/python" -c '' 2>/dev/null; then
     say "making .venv (ROS 2: $ros, Python $wanted); the first time this takes some minutes"
-    # Of another kind, half made, or moved from another folder: begin anew.
+    # Of another kind, half made, or moved from another folder: begin anew, the build as well.
     case "$found" in
-        "$kind"*) "$venv/bin/python" -m pip --version >/dev/null 2>&1 || rm -rf "$venv" ;;
-        *) rm -rf "$venv" ;;
+        "$kind"*) "$venv/bin/python" -m pip --version >/dev/null 2>&1 || forget ;;
+        *) forget ;;
     esac
-    rm -f "$venv/.setup-key"
     requirements=(-r requirements/runtime.txt -r requirements/training.txt -r requirements/dev.txt)
     if [ "$ros" = wheels ]; then
         "$python" -m venv "$venv"
@@ -55,7 +77,7 @@ if [ "$found" != "$key" ] || ! "$venv/bin/python" -c '' 2>/dev/null; then
         # Its launch_testing is a plugin of pytest that newer ones refuse (ros2/launch#979).
         echo 'pytest<8.4' >>"$venv/constraints.txt"
         requirements+=(-c "$venv/constraints.txt")
-        command -v colcon >/dev/null || requirements+=(colcon-common-extensions)
+        "$python" -c 'import colcon_core' 2>/dev/null || requirements+=(colcon-common-extensions)
     fi
     say 'installing the dependencies'
     "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --upgrade pip
@@ -63,24 +85,20 @@ if [ "$found" != "$key" ] || ! "$venv/bin/python" -c '' 2>/dev/null; then
     if [ "$ros" = wheels ]; then
         # The wheels' CMake targets name the Python they were built with; without this, CMake
         # stops at include directories that do not exist.
-        grep -rlE '/opt/python/cp[0-9]+-cp[0-9]+' "$venv"/share --include='*.cmake' |
-            xargs -r sed -i -E "s#/opt/python/cp[0-9]+-cp[0-9]+#$venv#g"
+        "$venv/bin/python" scripts/mend_wheels.py "$venv"
         mkdir -p "$venv/include/python$wanted"
     fi
     printf '%s\n' "$key" >"$venv/.setup-key.tmp" && mv "$venv/.setup-key.tmp" "$venv/.setup-key"
 fi
 
 # --- The package -----------------------------------------------------------------------------------
-sources=$(find msg cmake launch config checkpoints mtl_perception mtl_training CMakeLists.txt package.xml \
-    -type f ! -name '*.pyc' -print0 | sort -z | xargs -0 cksum; cat "$venv/.setup-key")
-built=$(printf '%s' "$sources" | cksum)
+built=$({
+    find msg cmake launch config checkpoints mtl_perception mtl_training CMakeLists.txt package.xml \
+        -type f ! -name '*.pyc' -print0 | sort -z | xargs -0 cksum
+    cat "$venv/.setup-key"
+} | cksum)
 if [ "$(cat install/.setup-built 2>/dev/null)" != "$built" ]; then
     say 'building the package with colcon'
-    # A tree that was built elsewhere (a moved or copied checkout) cannot be built on.
-    if [ -f build/mtl_perception/CMakeCache.txt ] &&
-        ! grep -qxF "CMAKE_HOME_DIRECTORY:INTERNAL=$PWD" build/mtl_perception/CMakeCache.txt; then
-        rm -rf build install log
-    fi
     # shellcheck source=scripts/env.sh
     set +u && . scripts/env.sh && set -u # colcon's scripts read unset variables
     # colcon warns that the wheels' prefix has no local_setup file; scripts/env.sh stands in for it.

@@ -22,7 +22,7 @@ KEYS = {
     'torch': 'python3-pytorch-pip',
     'yaml': 'python3-yaml',
 }
-# No rosdep key exists for these: requirements/runtime.txt brings them on the robot too.
+# No rosdep key exists for these: the files in requirements/ bring them.
 BY_PIP = {'av', 'safetensors'}
 
 
