@@ -15,6 +15,8 @@ _AHEAD_SEC = 2.0
 _AHEAD_FRAMES = 60
 # A frame later than this is not a late frame: the source is too slow, and its clock slips.
 _MAX_LATE_SEC = 0.25
+# How long the reader may take to end: a camera that has been unplugged keeps it for some seconds.
+_END_TIMEOUT_SEC = 5.0
 
 
 @dataclass(frozen=True)
@@ -93,11 +95,20 @@ class FramePacer:
         self._stopped.set()
 
     def close(self) -> None:
-        """Stop, and close the source."""
+        """
+        Stop, and close the source.
+
+        OpenCV aborts the process when a capture is released during a read. A reader that does not
+        end in time therefore keeps its source; the end of the process ends both.
+        """
         self.stop()
-        self._source.close()
-        if self._thread.ident is not None:
-            self._thread.join(5.0)
+        end_sec = time.monotonic() + _END_TIMEOUT_SEC
+        while self._thread.is_alive() and time.monotonic() < end_sec:
+            # Again and again, as a loop may have opened its next round meanwhile.
+            self._source.interrupt()
+            self._thread.join(0.1)
+        if not self._thread.is_alive():
+            self._source.close()
 
     def _take(self) -> SourceFrame | BaseException | None:
         while not self._stopped.is_set():

@@ -100,7 +100,7 @@ class SceneStream(VideoSource):
             time_sec = float(stamp_sec)
             yield SourceFrame(self._read_pixels(), time_sec, truth)
 
-    def close(self) -> None:
+    def interrupt(self) -> None:
         if self._process.poll() is None:
             self._process.terminate()
             try:
@@ -108,6 +108,9 @@ class SceneStream(VideoSource):
             except subprocess.TimeoutExpired:
                 self._process.kill()
                 self._process.wait()
+
+    def close(self) -> None:
+        self.interrupt()
         self._stream.close()
         self._errors.close()
 

@@ -64,7 +64,10 @@ class VideoSource(ABC):
 
     @abstractmethod
     def close(self) -> None:
-        """Release what the source holds; may be called twice."""
+        """Release what the source holds; may be called twice, but not while a frame is read."""
+
+    def interrupt(self) -> None:  # noqa: B027  most sources cannot be interrupted
+        """End a read in another thread, where that is possible; may be called at any time."""
 
     def __enter__(self) -> VideoSource:
         return self
