@@ -36,13 +36,18 @@ class Smoother:
         :param stamp_ns: Stamp of the newest frame behind them.
         :param time_constant_sec: After this time an old result weighs 1/e; 0 smooths nothing.
         :param generation: A change means that the stream has been interrupted: start afresh.
+        :raises ValueError: If a probability is not finite; what was known before is kept.
         """
+        if not np.isfinite(probabilities).all():
+            raise ValueError(f'probabilities must be finite, got {probabilities}.')
         elapsed_sec = (stamp_ns - self._stamp_ns) * 1e-9
         keep = 0.0
         if generation == self._generation and elapsed_sec >= 0 and time_constant_sec > 0:
             keep = math.exp(-elapsed_sec / time_constant_sec)
-        old = probabilities if self._state is None else self._state
-        self._state = keep * old + (1 - keep) * probabilities
+        if self._state is None or keep == 0:
+            self._state = probabilities
+        else:
+            self._state = keep * self._state + (1 - keep) * probabilities
         self._stamp_ns, self._generation = stamp_ns, generation
         return self._state
 

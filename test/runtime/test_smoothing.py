@@ -60,6 +60,20 @@ def test_nothing_of_the_old_remains_after(
     np.testing.assert_array_equal(smoothed, NEW)
 
 
+@pytest.mark.parametrize('bad', [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize('time_constant_sec', [0.0, 1.0])
+def test_what_is_not_finite_is_refused_and_forgotten(bad: float, time_constant_sec: float) -> None:
+    smoother, expected = Smoother(), Smoother()
+    for one in (smoother, expected):
+        one.update(OLD, NOW, time_constant_sec=time_constant_sec)
+    with pytest.raises(ValueError, match='probabilities must be finite, got'):
+        smoother.update(np.array([bad, 0.5]), NOW + SECOND, time_constant_sec=time_constant_sec)
+    np.testing.assert_array_equal(
+        smoother.update(NEW, NOW + 2 * SECOND, time_constant_sec=time_constant_sec),
+        expected.update(NEW, NOW + 2 * SECOND, time_constant_sec=time_constant_sec),
+    )
+
+
 def test_what_was_given_is_left_alone() -> None:
     smoother, given_values = Smoother(), np.array([0.5, 0.5])
     smoother.update(given_values, NOW, time_constant_sec=1.0)
