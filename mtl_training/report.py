@@ -99,5 +99,5 @@ def draw_learning_curves(records: Sequence[Mapping[str, Any]], path: Path) -> No
 def _save(figure: Any, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.tight_layout()
-    figure.savefig(path, dpi=110)
+    figure.savefig(path, dpi=110, bbox_inches='tight')
     plt.close(figure)
