@@ -68,6 +68,7 @@ class TrainingStep:
         :raises DivergedError: If no step has been finite for long.
         """
         batches = {task: batch.to(self._fabric.device) for task, batch in batches.items()}
+        buffers = [buffer.clone() for buffer in self._network.buffers()]
         losses, logits = self._regime.losses(self._forward, batches)
         finite = self._agree(is_finite(losses))
         if finite:
@@ -75,6 +76,10 @@ class TrainingStep:
             context = StepContext(self._fabric.backward, self._shared, iteration)
             self._weighting.backward(losses, context)
             finite = self._update()
+        if not finite:
+            # The forward pass has moved the statistics of the norms already.
+            for buffer, before in zip(self._network.buffers(), buffers):
+                buffer.copy_(before)
         self._count(finite)
         return StepResult(
             loss={task: float(loss.mean().detach()) for task, loss in losses.items()},

@@ -174,7 +174,7 @@ class Trainer:
         set_learning_rate(self._optimiser, rate)
         set_train_mode(self._network, freeze_batch_norm=config.freeze_batch_norm)
         result = self._step(self._iteration, batches)
-        if self._averaged is not None:
+        if self._averaged is not None and not result.skipped:
             self._averaged.update_parameters(self._network)
         self._iteration += 1
         self._progress.samples.update(dict.fromkeys(result.loss, config.batch_size))

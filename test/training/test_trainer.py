@@ -174,6 +174,19 @@ def test_a_skipped_step_changes_no_parameter(toy_block, tmp_path) -> None:
     assert all(torch.equal(a, b) for a, b in zip(before, trainer._network.parameters()))
 
 
+def test_a_skipped_step_changes_no_statistic_and_no_moving_average(toy_block, tmp_path) -> None:
+    config = build_config(toy_block, [('ema_decay', 0.9), ('evaluation.test', False)])
+    trainer = Trainer(config, tmp_path, QUIET)
+    trainer._inputs.register_forward_hook(
+        lambda module, batches, clips: {task: c * float('nan') for task, c in clips.items()}
+    )
+    modules = trainer._network, trainer._averaged
+    before = [{k: v.clone() for k, v in m.state_dict().items()} for m in modules]
+    assert trainer.run()['skipped_steps'] == config.iterations
+    for module, expected in zip(modules, before):
+        assert all(torch.equal(v, expected[k]) for k, v in module.state_dict().items())
+
+
 def test_training_that_diverged_stops_with_advice(toy_block, tmp_path, monkeypatch) -> None:
     monkeypatch.setattr('mtl_training.step.TrainingStep.patience', 5)
     with pytest.raises(DivergedError, match=r'the last 5 steps .* a lower optimiser.lr'):
