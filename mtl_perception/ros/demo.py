@@ -29,6 +29,7 @@ from mtl_perception.ros.demo_show import Show
 from mtl_perception.ros.demo_summary import summarise
 from mtl_perception.ros.memory import keep_freed_memory
 from mtl_perception.ros.perception_node import find_checkpoint
+from mtl_perception.ros.signals import ignore_signals
 from mtl_perception.ros.transport import use_shipped_transport_profile
 from mtl_perception.ros.video_parameters import parse_size, SCENES
 from mtl_perception.runtime.video_source import open_video, VideoSourceError
@@ -69,11 +70,23 @@ class Demo:
         if os.environ.get('ROS_DISTRO') == 'humble':  # knows no discovery range
             os.environ['ROS_LOCALHOST_ONLY'] = '1'
         use_shipped_transport_profile()
+        with ExitStack() as handlers:
+            for number in (signal.SIGINT, signal.SIGTERM):
+                handlers.callback(signal.signal, number, signal.signal(number, self._interrupt))
+            code = self._show(domain)
+            if self._is_interrupted:
+                ignore_signals()
+                handlers.pop_all()
+            return code
+
+    def _interrupt(self, number: int, frame: FrameType | None) -> None:
+        self._is_interrupted = True
+
+    def _show(self, domain: int) -> int:
+        options = self._options
         video, rate_hz = self._video_parameters()
         self._introduce(domain)
         with ExitStack() as stack:
-            for number in (signal.SIGINT, signal.SIGTERM):
-                stack.callback(signal.signal, number, signal.signal(number, self._interrupt))
             rclpy.init(args=[], signal_handler_options=SignalHandlerOptions.NO)
             stack.callback(rclpy.try_shutdown)
             show = Show(
@@ -84,9 +97,6 @@ class Demo:
             self._watch(monitor, *self._start_nodes(stack, video))
         summary = summarise(monitor, self._facts(show, video, rate_hz))
         return self._conclude(summary)
-
-    def _interrupt(self, number: int, frame: FrameType | None) -> None:
-        self._is_interrupted = True
 
     def _video_parameters(self) -> tuple[dict[str, Any], float]:
         options = self._options
@@ -255,6 +265,10 @@ def main(arguments: list[str] | None = None) -> int:
     except (DemoError, CheckpointError, VideoSourceError, OSError) as error:
         report.verdict([str(error)])
         return 1
+    except KeyboardInterrupt:  # before the demo proper
+        ignore_signals()
+        report.line('Interrupted.')
+        return INTERRUPTED
 
 
 if __name__ == '__main__':

@@ -17,6 +17,7 @@ from mtl_perception.ros.parameters import (
     PerceptionParameters,
 )
 from mtl_perception.ros.qos import latched_qos, results_qos
+from mtl_perception.ros.signals import ignore_signals
 from mtl_perception.ros.stream import Stream
 from mtl_perception.ros.stream_statistics import StreamStatistics
 from mtl_perception.ros.throttle import Throttle
@@ -256,6 +257,7 @@ def main(args: list[str] | None = None) -> int:
         if rclpy.ok():
             raise
     finally:
+        ignore_signals()
         if node is not None:
             node.close()
             node.destroy_node()

@@ -20,6 +20,7 @@ from mtl_perception.ros.image_writer import ImageWriter, JpegWriter
 from mtl_perception.ros.memory import keep_freed_memory
 from mtl_perception.ros.messages import time_msg
 from mtl_perception.ros.parameters import declare_parameters
+from mtl_perception.ros.signals import ignore_signals
 from mtl_perception.ros.transport import use_shipped_transport_profile
 from mtl_perception.ros.video_parameters import parse_size, VideoParameters
 import rclpy
@@ -42,6 +43,7 @@ _ACKNOWLEDGED_SEC, _HURRIED_SEC = 5.0, 0.2
 # Best-effort subscribers acknowledge nothing; this is the time that they get for the last image.
 _LINGER_SEC = 0.3
 _DIAGNOSTICS_PERIOD_SEC = 1.0
+_SPIN_END_SEC = 5.0
 
 
 class VideoNode(Node):
@@ -179,6 +181,7 @@ def main(args: list[str] | None = None) -> int:
     # Our own handlers: rclpy's tear the context down under a publisher that is in use.
     rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
     node: VideoNode | None = None
+    spinning: threading.Thread | None = None
 
     def stop(number: int, frame: FrameType | None) -> None:
         if node is None:
@@ -189,7 +192,7 @@ def main(args: list[str] | None = None) -> int:
         signal.signal(number, stop)
     try:
         node = VideoNode()
-        _spin_in_background(node)
+        spinning = _spin_in_background(node)
         node.run()
         print(node.summary(), flush=True)
         return 0
@@ -199,12 +202,16 @@ def main(args: list[str] | None = None) -> int:
         print(f'video_node: {error}', file=sys.stderr, flush=True)
         return 1
     finally:
+        ignore_signals()
         if node is not None:
             node.close()
         rclpy.try_shutdown()
+        # A thread that is inside rclpy when Python ends aborts the process.
+        if spinning is not None:
+            spinning.join(_SPIN_END_SEC)
 
 
-def _spin_in_background(node: Node) -> None:
+def _spin_in_background(node: Node) -> threading.Thread:
     executor = SingleThreadedExecutor()
     executor.add_node(node)
 
@@ -212,7 +219,9 @@ def _spin_in_background(node: Node) -> None:
         with suppress(ExternalShutdownException):
             executor.spin()
 
-    threading.Thread(target=spin, daemon=True).start()
+    thread = threading.Thread(target=spin, daemon=True)
+    thread.start()
+    return thread
 
 
 if __name__ == '__main__':

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+import signal
+import subprocess
+import time
 from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
@@ -165,6 +168,15 @@ class Control:
         message: ParameterMsg = Parameter(name, value=value).to_parameter_msg()
         answer = self._call(self._set, SetParameters.Request(parameters=[message]))
         return answer.results[0].successful, answer.results[0].reason
+
+
+def insist(process: subprocess.Popen[Any], timeout_sec: float = 30.0) -> int | None:
+    """Interrupt a process again and again until it ends; return its exit code."""
+    end_sec = time.monotonic() + timeout_sec
+    while process.poll() is None and time.monotonic() < end_sec:
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.02)
+    return process.poll()
 
 
 def stamp_of(stamp: Any) -> int:

@@ -25,6 +25,7 @@ from mtl_perception.ros.demo_processes import NodeProcess
 from mtl_perception.ros.demo_report import problems_of, Report
 from mtl_perception.ros.demo_scoring import accuracy, HeardResult, percentiles, Scene, segments
 import numpy as np
+from perception import insist
 import pytest
 import torch
 
@@ -304,10 +305,13 @@ def test_nothing_outlives_the_demo(
                 assert process.stdout is not None
                 assert any('(unsure)' in line or '0.' in line for line in process.stdout)
             process.send_signal(number)
-            process.communicate(timeout=60)
+            if number == signal.SIGINT:
+                insist(process)
+            output, _ = process.communicate(timeout=60)
         finally:
             process.kill()
-    assert process.returncode == (demo.INTERRUPTED if number == signal.SIGINT else -number)
+    assert process.returncode == (demo.INTERRUPTED if number == signal.SIGINT else -number), output
+    assert 'Traceback' not in output
     assert wait_until(lambda: not children_of(out))
 
 

@@ -30,6 +30,7 @@ from perception import (
     Control,
     Ears,
     GESTURES,
+    insist,
     MODULE,
     scores_of,
     stamp_of,
@@ -454,6 +455,13 @@ def test_a_signal_ends_it_cleanly(launch: Callable[..., Scene], number: signal.S
     scene = launch()
     scene.watch(COLOURFUL)
     assert scene.process.stop(number) == 0, scene.process.output
+    assert 'Traceback' not in scene.process.output
+
+
+def test_more_signals_do_not_disturb_the_end(launch: Callable[..., Scene]) -> None:
+    scene = launch()
+    scene.watch(COLOURFUL)
+    assert insist(scene.process.process) == 0, scene.process.output
     assert 'Traceback' not in scene.process.output
 
 

@@ -19,6 +19,7 @@ from mtl_perception.ros.video_parameters import parse_size, VideoParameters
 from mtl_perception.runtime.video_source import VideoFile
 import numpy as np
 from numpy.typing import NDArray
+from perception import insist
 import pytest
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CompressedImage, Image
@@ -128,6 +129,16 @@ def test_a_termination_ends_it_cleanly_while_it_waits(
     node = start(start_node, source=write_video(tmp_path / 'video.avi', 10))
     assert spin(ros_node, lambda: ros_node.count_publishers('image'))
     assert node.stop(signal.SIGTERM) == 0
+    assert 'Traceback' not in node.output
+
+
+def test_more_signals_do_not_disturb_the_end(
+    tmp_path: Path, start_node: Any, ros_node: Any, spin: Any
+) -> None:
+    images = listen(ros_node, Image, 'image')
+    node = start(start_node, source=write_video(tmp_path / 'video.avi', 10), loop=True)
+    assert spin(ros_node, lambda: images)
+    assert insist(node.process) == 0, node.output
     assert 'Traceback' not in node.output
 
 
