@@ -10,6 +10,7 @@ import cv2
 from mtl_training.data.synthetic import ACTIONS, FLIP_LABELS, GESTURES, SyntheticClips
 from mtl_training.data.synthetic.augmentation import augmented
 from mtl_training.data.synthetic.clips import _halved, scene_seed, SPLITS
+from mtl_training.data.synthetic.scene import Scene, scene_rng
 import numpy as np
 import pytest
 import torch
@@ -63,6 +64,36 @@ def test_scenes_of_splits_seeds_and_tasks_are_all_different() -> None:
         for seed in (0, 1, 2**24 - 1)
     )
     assert all(last < first for (_, last), (first, _) in pairwise(ends))
+
+
+@pytest.mark.parametrize('split', ['train', 'val', 'test'])
+@pytest.mark.parametrize('task', ['action', 'gesture'])
+def test_where_a_clip_starts_says_nothing_about_the_number_of_people(
+    task: str, split: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shares: list[float] = []
+
+    def window(self: Scene, rng: np.random.Generator, clip_seconds: float) -> float:
+        shares.append(rng.random())
+        return 0.0
+
+    monkeypatch.setattr(Scene, 'window', window)
+    data = clips(task=task, split=split, num_clips=200)
+    counts = [len(data.scene(i).people) for i in range(200)]
+    for i in range(200):
+        data.times(i)
+    # Independent numbers are this far apart in one of 16,000 cases.
+    assert abs(np.corrcoef(shares, counts)[0, 1]) < 4 / np.sqrt(200)
+    alone = [share for share, count in zip(shares, counts) if count == 1]
+    assert min(alone) < 0.1
+    assert max(alone) > 0.9
+
+
+def test_streams_of_random_numbers_are_shared_by_no_two_scenes() -> None:
+    seeds = [0, 1, 2, *(split * 2**32 + i for split in (1, 2, 3, 4, 5, 6, 7) for i in (0, 1, 2))]
+    draws = ['people', 'camera', 'place', 'effects', 'words', 'label', 'window']
+    numbers = [scene_rng(seed, draw).integers(2**62) for seed in seeds for draw in draws]
+    assert len(set(numbers)) == len(numbers)
 
 
 def test_the_number_of_processes_does_not_change_the_clips(tmp_path: Path) -> None:

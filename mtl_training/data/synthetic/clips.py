@@ -9,7 +9,7 @@ from mtl_training.data.synthetic.cache import load_or_render
 from mtl_training.data.synthetic.labels import FLIP_LABELS, TASK_LABELS
 from mtl_training.data.synthetic.poses import Array
 from mtl_training.data.synthetic.rendering import render, RENDERER_VERSION
-from mtl_training.data.synthetic.scene import Scene
+from mtl_training.data.synthetic.scene import Scene, scene_rng
 from mtl_training.data.synthetic.shapes import Image
 import numpy as np
 import torch
@@ -140,7 +140,7 @@ class SyntheticClips(torch.utils.data.Dataset[ClipSample]):
     def times(self, index: int) -> Array:
         """Return when the frames of one clip were taken, seconds from the start of its scene."""
         scene = self.scene(index)
-        rng = np.random.default_rng([scene.seed, 1])
+        rng = scene_rng(scene.seed, 'window')
         start = scene.window(rng, self.clip_seconds)
         even = np.linspace(start, start + self.clip_seconds, self.num_frames)
         rate = float(rng.choice(_FRAME_RATES))

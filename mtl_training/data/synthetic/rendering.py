@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 # Part of every cache's key: raise it whenever the same arguments give other pixels or truth.
-RENDERER_VERSION = 2
+RENDERER_VERSION = 3
 
 _NEAREST = 0.5  # metres; what comes closer is not drawn
 _FEET = [JOINT[f'{side}_{end}'] for side in ('left', 'right') for end in ('toe', 'heel')]

@@ -17,7 +17,14 @@ import numpy as np
 
 MAX_PEOPLE = 4
 _MARGIN = 0.08  # margin around the joints that the camera frames, of the body's height
-_DRAWS = ('label', 'people', 'camera', 'place', 'effects', 'words')
+# Each is drawn from its own stream of random numbers.
+_DRAWS = ('people', 'camera', 'place', 'effects', 'words', 'label', 'window')
+
+
+def scene_rng(seed: int, draw: str) -> np.random.Generator:
+    """Return the random numbers of one part of a scene; those of other parts are independent."""
+    # Numbered from 1: a zero at the end would give the stream of another, longer seed.
+    return np.random.default_rng([seed, 1 + _DRAWS.index(draw)])
 
 
 @dataclass(frozen=True)
@@ -61,8 +68,7 @@ class Scene:
         :raises ValueError: If an argument is unknown or out of range.
         """
         task, label = _checked(seed, task, label, num_people)
-        words = [np.random.SeedSequence([seed, n]) for n in range(len(_DRAWS))]
-        rngs = dict(zip(_DRAWS, map(np.random.default_rng, words)))
+        rngs = {draw: scene_rng(seed, draw) for draw in _DRAWS}
         if task is not None and label is None:
             label = str(rngs['label'].choice(TASK_LABELS[task]))
         if num_people is None:
