@@ -49,7 +49,7 @@ class ImageInput:
         depth: int,
     ) -> None:
         self._node = node
-        self._recognizer = recognizer
+        self._recognizer: Recognizer | None = recognizer
         self._statistics = statistics
         self._warn = Throttle(node.get_logger().warning)
         self.message_type, self._read = READERS[transport]
@@ -62,8 +62,10 @@ class ImageInput:
         return self._subscription.qos_profile
 
     def close(self) -> None:
-        """Unsubscribe."""
+        """Unsubscribe, and let go of the recognizer."""
         self._node.destroy_subscription(self._subscription)
+        # An executor may hold the subscription, and with it this object, for a while.
+        self._recognizer = None
 
     def _subscribe(self, topic: str, depth: int) -> Any:
         def subscribe(callbacks: SubscriptionEventCallbacks | None) -> Any:
@@ -86,6 +88,9 @@ class ImageInput:
         self._statistics.events.add('lost_in_transport', event.total_count_change)
 
     def _on_message(self, message: bytes) -> None:
+        recognizer = self._recognizer
+        if recognizer is None:  # closed meanwhile
+            return
         start_sec = time.monotonic()
         statistics = self._statistics
         statistics.received_sec = start_sec
@@ -93,7 +98,7 @@ class ImageInput:
         statistics.counts.add('received')
         try:
             header, picture = self._read(message)
-            admission = self._recognizer.add_frame(
+            admission = recognizer.add_frame(
                 picture, header.stamp_ns(), frame_id=header.frame_id, received_sec=start_sec
             )
         except ImageError as error:

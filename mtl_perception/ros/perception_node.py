@@ -201,6 +201,8 @@ class PerceptionNode(LifecycleNode):
         stream, self._stream = self._stream, None
         if stream is not None:
             stream.close()
+        # The clips are on the device too, and go with the stream.
+        del stream
         if self._engine is not None:
             self._engine.unload()
 

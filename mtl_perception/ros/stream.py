@@ -46,22 +46,23 @@ class Stream:
             for name, trunk in engine.config.trunks.items()
             if engine.config.tasks_of(name)
         )
-        self.statistics = StreamStatistics()
+        self.statistics = statistics = StreamStatistics()
         self._recognizer = Recognizer(engine, max_gap_sec=settings.max_gap_sec)
         self._input = ImageInput(
             node,
             self._recognizer,
-            self.statistics,
+            statistics,
             transport=settings.image_transport,
             depth=settings.qos_depth,
         )
-        self._watchdog = Watchdog(node, self._input, self._recognizer, self.statistics)
-        self._diagnostics = InputDiagnostics(self.statistics)
+        self._watchdog = Watchdog(node, self._input, self._recognizer, statistics)
+        self._diagnostics = InputDiagnostics(statistics)
         self._thread = InferenceThread(
             self._recognizer,
-            self.statistics,
+            statistics,
             parameters=parameters,
-            publish=lambda recognitions: publish(recognitions, self.statistics),
+            # Not self.statistics: the clips would live on in a cycle of references.
+            publish=lambda recognitions: publish(recognitions, statistics),
             log_error=node.get_logger().error,
             is_running=node.context.ok,
             num_threads=num_threads,
