@@ -81,6 +81,8 @@ class Trainer:
 
     def __init__(self, config: TrainingConfig, out: str | Path, console: Console) -> None:
         self._started = time.monotonic()
+        # Now: the tree may move on while the run goes on with the code that it loaded.
+        self._git_revision = git_revision()
         self._config, self._console = config, console
         self._folder = RunFolder(out)
         if config.threads:
@@ -93,10 +95,11 @@ class Trainer:
         )
         self._fabric.launch()
         self._fabric.seed_everything(config.seed, verbose=False)
+        # All of them now: a wrong entry must not be found after hours of training.
+        splits = ('train', 'val', 'test') if config.evaluation.test else ('train', 'val')
         with self._fabric.rank_zero_first():
-            self._training = build_datasets(config, 'train')
-            self._validation = build_datasets(config, 'val')
-        self._build(with_labels(config.network, self._training))
+            self._datasets = {split: build_datasets(config, split) for split in splits}
+        self._build(with_labels(config.network, self._datasets['train']))
         self._progress = Progress()
         self._iteration = 0
         self._stop_request = StopRequest(self._say)
@@ -152,7 +155,7 @@ class Trainer:
                 self._folder.open(self._config, resume=resume)
         self._announce()
         batches = training_batches(
-            self._training,
+            self._datasets['train'],
             self._config,
             tasks_at=self._regime.tasks_at,
             start=self._resume() if resume else 0,
@@ -191,7 +194,7 @@ class Trainer:
     # -- Validation --------------------------------------------------------------------------
 
     def _validate(self) -> None:
-        evaluation = self._evaluate(self._current(), self._validation)
+        evaluation = self._evaluate(self._current(), self._datasets['val'])
         figures = evaluation.summary()
         self._log({'kind': 'val', 'iteration': self._iteration, **figures})
         chosen = figures[f'{self._config.evaluation.selection}_accuracy']
@@ -245,7 +248,7 @@ class Trainer:
             network or self._current(),
             metrics=metrics,
             training=training,
-            git_revision=git_revision(),
+            git_revision=self._git_revision,
             dtype=self._config.checkpoint_dtype,
         )
 
@@ -285,7 +288,7 @@ class Trainer:
 
     def _announce(self) -> None:
         network, config = self._network, self._config
-        clips = ', '.join(f'{len(data)} {task}' for task, data in self._training.items())
+        clips = ', '.join(f'{len(data)} {task}' for task, data in self._datasets['train'].items())
         self._say(
             f'{count_parameters(network):,} parameters, '
             f'{count_parameters(network, trained=True):,} trained; {clips} clips; '
@@ -363,9 +366,8 @@ class Trainer:
     def _final_evaluation(self) -> dict[str, Any]:
         """Evaluate the best network, as stored, and draw its mistakes."""
         split = 'test' if self._config.evaluation.test else 'val'
-        datasets = build_datasets(self._config, 'test') if split == 'test' else self._validation
         best, checkpoint = load_network(self._folder.best)
-        evaluation = self._evaluate(best.to(self._fabric.device), datasets)
+        evaluation = self._evaluate(best.to(self._fabric.device), self._datasets[split])
         draw_confusions(evaluation, self._folder.path / 'confusion.png')
         figures = evaluation.summary()
         # The best checkpoint learns what it reached; its own facts about its training stay.
