@@ -109,7 +109,8 @@ class ImageInput:
             self._note(admission, header, picture)
             now_sec = time.monotonic()
             statistics.convert_ms.add(1e3 * (now_sec - start_sec))
-            statistics.used_sec = now_sec
+            if admission is not Admission.DUPLICATE:
+                statistics.used_sec = now_sec
 
     def _refuse(self, kind: str, reason: str) -> None:
         count = self._statistics.refused.add(kind)

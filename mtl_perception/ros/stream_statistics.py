@@ -25,7 +25,7 @@ class StreamStatistics:
     node_ms: RollingStatistics = field(default_factory=RollingStatistics)
     stamp_ms: RollingStatistics = field(default_factory=RollingStatistics)
     received_sec: float | None = None  # when the last frame came
-    used_sec: float | None = None  # when the last usable frame came
+    used_sec: float | None = None  # when the last frame came that was used
     recognised_sec: float | None = None
     error_sec: float | None = None  # when inference last failed
     error: str = ''

@@ -52,7 +52,10 @@ class Watchdog:
             return self._why_no_clip(timeout_sec)
         last_sec = statistics.received_sec
         if last_sec is not None and now_sec - last_sec < timeout_sec:
-            kinds = ', '.join(f'{n} {kind}' for kind, n in statistics.refused.as_dict().items())
+            counts, frozen = statistics.refused.as_dict(), Admission.DUPLICATE.value
+            if statistics.events[frozen]:
+                counts[frozen] = statistics.events[frozen]
+            kinds = ', '.join(f'{n} {kind}' for kind, n in counts.items())
             return f"images arrive on '{self._input.topic}', but none can be used: {kinds}"
         silence = f"no image on '{self._input.topic}' for {since_sec:.1f} s"
         return f'{silence}: {self._why_silent()}'

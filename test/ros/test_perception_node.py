@@ -344,6 +344,19 @@ def test_silence_is_explained(launch: Callable[..., Scene]) -> None:
     assert 'unstamped' in scene.wait(is_explained).message
 
 
+def test_a_stamp_that_never_changes_is_explained(launch: Callable[..., Scene]) -> None:
+    scene = launch(input_timeout_sec=0.5)
+    camera, frozen = scene.camera, image_msg(COLOURFUL[0], stamp_ns=next(STARTS))
+
+    def is_explained() -> Any:
+        camera.send(frozen)
+        return scene.ears.status('input', level=b'\x02', text='none can be used')
+
+    status = scene.wait(is_explained)
+    assert 'duplicate_stamp' in status.message
+    assert float({item.key: item.value for item in status.values}['input age [s]']) >= 0.5
+
+
 def test_a_qos_that_does_not_fit_is_explained(launch: Callable[..., Scene]) -> None:
     topic = '/qos_test/image'
     override = f'qos_overrides.{topic}.subscription.reliability:=reliable'
