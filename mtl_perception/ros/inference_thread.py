@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+import math
 import threading
 import time
 import traceback
@@ -14,6 +15,8 @@ from mtl_perception.runtime.recognizer import Recognition, Recognizer
 import torch
 
 PAUSE_AFTER_ERROR_SEC = 0.2
+# How soon a change of max_rate_hz takes effect.
+RATE_CHECK_SEC = 0.1
 
 
 class InferenceThread:
@@ -58,14 +61,15 @@ class InferenceThread:
     def _run(self) -> None:
         # torch keeps this number per thread: the image callback's stays as it is.
         torch.set_num_threads(self._num_threads)
-        next_sec = 0.0
+        last_sec = -math.inf
         while not self._stop.is_set():
             if not self._recognizer.wait_for_frame(1.0):
                 continue
-            if self._stop.wait(max(0.0, next_sec - time.monotonic())):
-                return
-            max_rate_hz = self._parameters().max_rate_hz
-            next_sec = time.monotonic() + (1 / max_rate_hz if max_rate_hz > 0 else 0.0)
+            left_sec = last_sec + self._parameters().min_period_sec - time.monotonic()
+            if left_sec > 0:
+                self._stop.wait(min(left_sec, RATE_CHECK_SEC))
+                continue
+            last_sec = time.monotonic()
             try:
                 self._step()
             # Whatever a network or a driver comes up with, the next frame deserves its try.

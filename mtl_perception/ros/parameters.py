@@ -116,6 +116,11 @@ class PerceptionParameters:
     def __post_init__(self) -> None:
         check_parameters(self)
 
+    @property
+    def min_period_sec(self) -> float:
+        """Return how long after a recognition the next may begin."""
+        return 1 / self.max_rate_hz if self.max_rate_hz > 0 else 0.0
+
 
 def check_parameters(parameters: Any) -> None:
     """

@@ -169,8 +169,8 @@ class PerceptionNode(LifecycleNode):
         return SetParametersResult(successful=True)
 
     def _on_timer(self) -> None:
-        stream, timeout_sec = self._stream, self.parameters.input_timeout_sec
-        complaint = stream.complaint(timeout_sec) if stream is not None else None
+        stream = self._stream
+        complaint = stream.complaint() if stream is not None else None
         if complaint is not None:
             self._warn('silence', complaint[0].upper() + complaint[1:])
         elif stream is not None and self._was_silent:
@@ -183,9 +183,7 @@ class PerceptionNode(LifecycleNode):
         if stream is None:
             array.status = [status_msg(f'{name}: inference', OK, self._state, values)]
         else:
-            array.status = stream.statuses(
-                name, complaint=complaint, timeout_sec=timeout_sec, values=values
-            )
+            array.status = stream.statuses(name, complaint=complaint, values=values)
         self._diagnostics_publisher.publish(array)
 
     def _values(self) -> dict[str, str]:

@@ -40,7 +40,7 @@ class Stream:
         publish: Callable[[list[Recognition], StreamStatistics], None],
         num_threads: int,
     ) -> None:
-        settings = parameters()
+        self._parameters, settings = parameters, parameters()
         self._num_frames = max(
             trunk.num_frames
             for name, trunk in engine.config.trunks.items()
@@ -78,12 +78,13 @@ class Stream:
         self._input.close()
         self._thread.close()
 
-    def complaint(self, timeout_sec: float) -> str | None:
-        """Return why no usable image has come for so long, or None if one has."""
-        return self._watchdog.complaint(timeout_sec)
+    def complaint(self) -> str | None:
+        """Return why no usable image has come for too long, or None if one has."""
+        parameters = self._parameters()
+        return self._watchdog.complaint(parameters.input_timeout_sec, parameters.min_period_sec)
 
     def statuses(
-        self, name: str, *, complaint: str | None, timeout_sec: float, values: Mapping[str, str]
+        self, name: str, *, complaint: str | None, values: Mapping[str, str]
     ) -> list[DiagnosticStatus]:
         """
         Return the diagnostics of input and inference.
@@ -92,7 +93,8 @@ class Stream:
         :param complaint: What :meth:`complaint` returned.
         :param values: Of the node, to be listed with the inference.
         """
-        statistics = self.statistics
+        statistics, parameters = self.statistics, self._parameters()
+        timeout_sec = parameters.input_timeout_sec + parameters.min_period_sec
         figures = input_values(statistics, self.topic, self._recognizer.span_sec)
         return [
             status_msg(

@@ -40,16 +40,17 @@ class Watchdog:
         self._statistics = statistics
         self._type_name = _type_name(image_input.message_type)
 
-    def complaint(self, timeout_sec: float) -> str | None:
+    def complaint(self, timeout_sec: float, min_period_sec: float = 0.0) -> str | None:
         """
         Return what is wrong, or None while usable frames arrive.
 
         :param timeout_sec: After so long without one something is wrong.
+        :param min_period_sec: How long after a recognition the next may begin.
         """
         statistics, now_sec = self._statistics, time.monotonic()
         since_sec = now_sec - (statistics.used_sec or statistics.started_sec)
         if since_sec < timeout_sec:
-            return self._why_no_clip(timeout_sec)
+            return self._why_no_clip(timeout_sec + min_period_sec)
         last_sec = statistics.received_sec
         if last_sec is not None and now_sec - last_sec < timeout_sec:
             counts, frozen = statistics.refused.as_dict(), Admission.DUPLICATE.value

@@ -44,10 +44,11 @@ class Bench:
         self.published: list[list[Recognition]] = []
         self.lines: list[str] = []
         self.is_running = True
+        self.parameters = PerceptionParameters(**parameters)
         self.thread = InferenceThread(
             self.recognizer,  # type: ignore[arg-type]
             self.statistics,
-            parameters=lambda: PerceptionParameters(**parameters),
+            parameters=lambda: self.parameters,
             publish=self.published.append,
             log_error=self.lines.append,
             is_running=lambda: self.is_running,
@@ -117,6 +118,18 @@ def test_the_rate_has_a_limit() -> None:
         time.sleep(0.002)
     bench.thread.close()
     assert 2 <= len(bench.published) <= 12
+
+
+def test_a_higher_rate_takes_effect_at_once() -> None:
+    bench = Bench(max_rate_hz=0.01)
+    bench.recognizer.news.set()
+    wait_for(lambda: bench.published)
+    bench.recognizer.news.set()
+    time.sleep(0.3)  # the thread waits its hundred seconds
+    assert len(bench.published) == 1
+    bench.parameters = PerceptionParameters(max_rate_hz=0.0)
+    wait_for(lambda: len(bench.published) == 2)
+    bench.thread.close()
 
 
 def test_closing_does_not_wait_for_a_frame() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 import gc
 from pathlib import Path
+import time
 from typing import Any
 import weakref
 
@@ -45,14 +46,12 @@ def test_the_clips_are_gone_when_the_memory_is_given_back(
     node: PerceptionNode, ros_node: Any, spin: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert node.start()
-    stream = node._stream
-    assert stream is not None
+    assert node._stream is not None
+    statistics, recognizer = node._stream.statistics, weakref.ref(node._stream._recognizer)
     camera = Camera(ros_node, '/image', spin)
     for index in range(20):
         camera.send(image_msg(random_rgb(seed=index), stamp_ns=START_NS + index * SECOND // 10))
-    assert spin(ros_node, lambda: stream.statistics.counts['recognised'])
-    recognizer = weakref.ref(stream._recognizer)
-    del stream
+    assert spin(ros_node, lambda: statistics.counts['recognised'])
     assert node._engine is not None
     unload, lived_on = node._engine.unload, []
 
@@ -67,3 +66,17 @@ def test_the_clips_are_gone_when_the_memory_is_given_back(
     finally:
         gc.enable()
     assert lived_on == [False]
+
+
+def test_a_low_rate_is_no_trouble(node: PerceptionNode) -> None:
+    assert node.start()
+    stream = node._stream
+    assert stream is not None
+    stream.statistics.recognised_sec = time.monotonic() - 5
+    said = {}
+    for rate_hz in (0.0, 0.1):
+        node.set_parameters([Parameter('max_rate_hz', value=rate_hz)])
+        statuses = stream.statuses('node', complaint=None, values={})
+        said[rate_hz] = statuses[1].message
+    assert 'nothing recognised for 5.' in said[0.0]
+    assert said[0.1] == 'recognising'
