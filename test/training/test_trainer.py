@@ -88,6 +88,13 @@ def test_labels_that_differ_from_the_data_set_are_refused(toy_block, tmp_path) -
         train(toy_block, tmp_path)
 
 
+def test_a_wrong_test_split_is_refused_before_training(toy_block, tmp_path) -> None:
+    toy_block['data']['action']['test'] = {'num_clps': 3}
+    with pytest.raises(ValueError, match=r"no setting 'num_clps'"):
+        Trainer(build_config(toy_block), tmp_path, QUIET)
+    Trainer(build_config(toy_block, [('evaluation.test', False)]), tmp_path, QUIET)
+
+
 def test_the_moving_average_is_what_is_validated_and_kept(toy_block, tmp_path) -> None:
     train(toy_block, tmp_path, ema_decay=0.9)
     state = load_file(tmp_path / 'state.safetensors')
