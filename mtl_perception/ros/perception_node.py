@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import wraps
 from pathlib import Path
 import sys
+import traceback
 from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray
-from mtl_perception.ros.diagnostics import OK, status_msg
+from mtl_perception.ros.diagnostics import ERROR, OK, status_msg
 from mtl_perception.ros.memory import keep_freed_memory
 from mtl_perception.ros.messages import labels_msg, message_type, recognition_msg, topic_of
 from mtl_perception.ros.parameters import (
@@ -39,6 +41,31 @@ DEMO_CHECKPOINT = Path('checkpoints', 'demo.safetensors')
 DEFAULT_THREADS = torch.get_num_threads()
 
 
+Transition = Callable[['PerceptionNode', LifecycleState], TransitionCallbackReturn]
+
+
+def explained(transition: Transition) -> Transition:
+    """Make a transition say why it fails, whatever it is: rclpy says nothing of an exception."""
+
+    @wraps(transition)
+    def explained_transition(
+        node: PerceptionNode, state: LifecycleState
+    ) -> TransitionCallbackReturn:
+        try:
+            return transition(node, state)
+        except Exception as error:
+            # Whatever fails because ROS has gone down meanwhile is no failure of the node.
+            if node.context.ok():
+                where = traceback.extract_tb(error.__traceback__)[-1]
+                node.fail(
+                    f'{transition.__name__} failed: {type(error).__name__}: {error} '
+                    f'({where.filename}:{where.lineno})'
+                )
+            return TransitionCallbackReturn.ERROR
+
+    return explained_transition
+
+
 class PerceptionNode(LifecycleNode):
     """
     Publish what people in the newest seconds of a camera stream do.
@@ -52,6 +79,7 @@ class PerceptionNode(LifecycleNode):
         self._parameters_now: PerceptionParameters = declare_parameters(self, PerceptionParameters)
         self.add_on_set_parameters_callback(self._on_parameters)
         self._state = 'unconfigured'
+        self._failure = ''  # why the last transition did not go well
         self._num_threads = DEFAULT_THREADS
         self._engine: Engine | None = None
         self._stream: Stream | None = None
@@ -76,11 +104,17 @@ class PerceptionNode(LifecycleNode):
             for transition in (self.trigger_configure, self.trigger_activate)
         )
 
+    def fail(self, reason: str) -> None:
+        """Log why a transition fails, and go on saying so until one goes well."""
+        self._failure = reason
+        self.get_logger().error(reason)
+
     def close(self) -> None:
         """Stop the inference thread and free what the network holds, in whatever state."""
         self._stop_stream()
         self._drop_engine()
 
+    @explained
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Load the network; on a failure the node can be configured again."""
         parameters = self.parameters
@@ -93,7 +127,7 @@ class PerceptionNode(LifecycleNode):
                 precision=parameters.precision,
             )
         except (OSError, ValueError, RuntimeError) as error:
-            self.get_logger().error(f'Cannot configure: {error}')
+            self.fail(f'Cannot configure: {error}')
             return TransitionCallbackReturn.FAILURE
         finally:
             # From here on this thread only shrinks images: too little work to be divided.
@@ -105,9 +139,10 @@ class PerceptionNode(LifecycleNode):
             )
         self._labels_publisher.publish(labels_msg(engine.config.tasks))
         self.get_logger().info(_describe(engine, self._num_threads))
-        self._state = 'inactive'
+        self._state, self._failure = 'inactive', ''
         return super().on_configure(state)
 
+    @explained
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Subscribe and start to recognise."""
         assert self._engine is not None
@@ -121,32 +156,38 @@ class PerceptionNode(LifecycleNode):
                 num_threads=self._num_threads,
             )
         except (ValueError, RuntimeError) as error:
-            self.get_logger().error(f'Cannot activate: {error}')
+            self.fail(f'Cannot activate: {error}')
+        if self._stream is None:
+            # Not sooner: the error held on to what there was of the stream.
             self._engine.unload()
             return TransitionCallbackReturn.FAILURE
         self._was_silent = False
-        self._state = 'active'
+        self._state, self._failure = 'active', ''
         self.get_logger().info(f"Listening on '{self._stream.topic}'")
         return super().on_activate(state)
 
+    @explained
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Unsubscribe, stop to recognise and give the GPU's memory back."""
         self._stop_stream()
         self._state = 'inactive'
         return super().on_deactivate(state)
 
+    @explained
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Drop the network."""
         self._drop_engine()
-        self._state = 'unconfigured'
+        self._state, self._failure = 'unconfigured', ''
         return super().on_cleanup(state)
 
+    @explained
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Stop for good."""
         self.close()
-        self._state = 'finalized'
+        self._state, self._failure = 'finalized', ''
         return super().on_shutdown(state)
 
+    @explained
     def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Go back to the beginning."""
         self.get_logger().error(f'A transition from {state.label} failed; configure again.')
@@ -181,7 +222,10 @@ class PerceptionNode(LifecycleNode):
         array.header.stamp = self.get_clock().now().to_msg()
         name, values = self.get_fully_qualified_name().lstrip('/'), self._values()
         if stream is None:
-            array.status = [status_msg(f'{name}: inference', OK, self._state, values)]
+            level, said = OK, self._state
+            if self._failure:
+                level, said = ERROR, f'{self._state}: {self._failure}'
+            array.status = [status_msg(f'{name}: inference', level, said, values)]
         else:
             array.status = stream.statuses(name, complaint=complaint, values=values)
         self._diagnostics_publisher.publish(array)

@@ -55,18 +55,23 @@ class Stream:
             transport=settings.image_transport,
             depth=settings.qos_depth,
         )
-        self._watchdog = Watchdog(node, self._input, self._recognizer, statistics)
-        self._diagnostics = InputDiagnostics(statistics)
-        self._thread = InferenceThread(
-            self._recognizer,
-            statistics,
-            parameters=parameters,
-            # Not self.statistics: the clips would live on in a cycle of references.
-            publish=lambda recognitions: publish(recognitions, statistics),
-            log_error=node.get_logger().error,
-            is_running=node.context.ok,
-            num_threads=num_threads,
-        )
+        try:
+            self._watchdog = Watchdog(node, self._input, self._recognizer, statistics)
+            self._diagnostics = InputDiagnostics(statistics)
+            self._thread = InferenceThread(
+                self._recognizer,
+                statistics,
+                parameters=parameters,
+                # Not self.statistics: the clips would live on in a cycle of references.
+                publish=lambda recognitions: publish(recognitions, statistics),
+                log_error=node.get_logger().error,
+                is_running=node.context.ok,
+                num_threads=num_threads,
+            )
+        except BaseException:
+            # A subscription that nobody closes would go on calling.
+            self._input.close()
+            raise
 
     @property
     def topic(self) -> str:

@@ -9,10 +9,13 @@ import time
 from typing import Any
 import weakref
 
+from diagnostic_msgs.msg import DiagnosticStatus
 from image_messages import image_msg, random_rgb, SECOND
+from mtl_perception.ros import stream
 from mtl_perception.ros.perception_node import PerceptionNode
 from perception import Camera, write_checkpoint
 import pytest
+from rclpy.lifecycle import TransitionCallbackReturn
 from rclpy.parameter import Parameter
 import torch
 
@@ -68,15 +71,61 @@ def test_the_clips_are_gone_when_the_memory_is_given_back(
     assert lived_on == [False]
 
 
+def status_of(node: PerceptionNode, monkeypatch: pytest.MonkeyPatch) -> tuple[bytes, str]:
+    """Return what the node's next diagnostics say of it, without waiting for them."""
+    heard: list[Any] = []
+    monkeypatch.setattr(node._diagnostics_publisher, 'publish', heard.append)
+    node._on_timer()
+    return heard[0].status[-1].level, heard[0].status[-1].message
+
+
+def test_a_failure_is_said_until_a_configure_goes_well(
+    node: PerceptionNode, checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node.set_parameters([Parameter('checkpoint', value='nowhere.safetensors')])
+    assert node.trigger_configure() == TransitionCallbackReturn.FAILURE
+    for _ in range(2):
+        level, message = status_of(node, monkeypatch)
+        assert level == DiagnosticStatus.ERROR
+        assert 'unconfigured: Cannot configure: ' in message
+        assert 'nowhere.safetensors' in message
+    node.set_parameters([Parameter('checkpoint', value=str(checkpoint))])
+    assert node.trigger_configure() == TransitionCallbackReturn.SUCCESS
+    assert status_of(node, monkeypatch) == (DiagnosticStatus.OK, 'inactive')
+
+
+def test_an_unforeseen_failure_is_explained_and_can_be_overcome(
+    node: PerceptionNode,
+    ros_node: Any,
+    spin: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    def refuse(*args: Any, **settings: Any) -> None:
+        raise KeyError('surprise')
+
+    assert node.trigger_configure() == TransitionCallbackReturn.SUCCESS
+    with monkeypatch.context() as patch:
+        patch.setattr(stream, 'InferenceThread', refuse)
+        assert node.trigger_activate() == TransitionCallbackReturn.ERROR
+    assert "on_activate failed: KeyError: 'surprise'" in capfd.readouterr().err
+    level, message = status_of(node, monkeypatch)
+    assert level == DiagnosticStatus.ERROR
+    assert 'surprise' in message
+    assert spin(ros_node, lambda: ros_node.count_subscribers('/image') == 0)
+    assert node.start()
+    assert status_of(node, monkeypatch)[0] == DiagnosticStatus.OK
+
+
 def test_a_low_rate_is_no_trouble(node: PerceptionNode) -> None:
     assert node.start()
-    stream = node._stream
-    assert stream is not None
-    stream.statistics.recognised_sec = time.monotonic() - 5
+    active = node._stream
+    assert active is not None
+    active.statistics.recognised_sec = time.monotonic() - 5
     said = {}
     for rate_hz in (0.0, 0.1):
         node.set_parameters([Parameter('max_rate_hz', value=rate_hz)])
-        statuses = stream.statuses('node', complaint=None, values={})
+        statuses = active.statuses('node', complaint=None, values={})
         said[rate_hz] = statuses[1].message
     assert 'nothing recognised for 5.' in said[0.0]
     assert said[0.1] == 'recognising'
