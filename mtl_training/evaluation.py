@@ -22,10 +22,18 @@ class TaskInputs(nn.Module):
 
     :param config: The network's config.
     :param channels_last: Use the memory layout in which channels are innermost.
+    :param dtype: Of the clips: that of the network's parameters.
     """
 
-    def __init__(self, config: NetworkConfig, *, channels_last: bool = False) -> None:
+    def __init__(
+        self,
+        config: NetworkConfig,
+        *,
+        channels_last: bool = False,
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
         super().__init__()
+        self._dtype = dtype
         self._trunk_of = {task: config.tasks[task].trunk for task in config.tasks}
         self._layout = torch.channels_last_3d if channels_last else torch.contiguous_format
         self.preprocessors = nn.ModuleDict(
@@ -38,7 +46,8 @@ class TaskInputs(nn.Module):
         for task, batch in batches.items():
             preprocessor = self.preprocessors[self._trunk_of[task]]
             assert isinstance(preprocessor, FramePreprocessor)
-            clips[task] = preprocessor.clips(batch.frames).contiguous(memory_format=self._layout)
+            normalised = preprocessor.clips(batch.frames).to(self._dtype)
+            clips[task] = normalised.contiguous(memory_format=self._layout)
         return clips
 
 
@@ -62,7 +71,8 @@ def evaluate(
     :param on_batch: Called with the task and the number of clips after each batch.
     """
     device = device or torch.device('cpu')
-    inputs = TaskInputs(network.config, channels_last=channels_last).to(device)
+    dtype = next(network.parameters()).dtype
+    inputs = TaskInputs(network.config, channels_last=channels_last, dtype=dtype).to(device)
     result = Evaluation({task: ConfusionMatrix(d.labels) for task, d in datasets.items()})
     for task, dataset in datasets.items():
         total = torch.zeros((), dtype=torch.float64)

@@ -89,7 +89,10 @@ class TrainingStep:
 
     def _forward(self, batches: Mapping[str, ClipBatch]) -> dict[str, Tensor]:
         merge = not self._weighting.separate_graphs
-        logits: dict[str, Tensor] = self._network.forward_tasks(self._inputs(batches), merge=merge)
+        clips = self._inputs(batches)
+        # Fabric's wrapper does this for ``forward`` alone, unless there are several processes.
+        with self._fabric.autocast():
+            logits: dict[str, Tensor] = self._network.forward_tasks(clips, merge=merge)
         return logits
 
     def _update(self) -> bool:

@@ -111,8 +111,6 @@ class Trainer:
         initialise(network, config)
         if config.channels_last:
             network = network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
-        self._inputs = TaskInputs(network_config, channels_last=config.channels_last)
-        self._inputs.to(fabric.device)
         self._weighting = build_weighting(
             config.weighting.name, tasks, **config.weighting.settings
         ).to(fabric.device)
@@ -121,6 +119,9 @@ class Trainer:
         optimiser = build_optimiser(config.optimiser, network, self._weighting.parameters())
         wrapped, wrapped_optimiser = fabric.setup(network, optimiser)
         wrapped.mark_forward_method('forward_tasks')
+        dtype = next(network.parameters()).dtype
+        self._inputs = TaskInputs(network_config, channels_last=config.channels_last, dtype=dtype)
+        self._inputs.to(fabric.device)
         self._network, self._optimiser = network, optimiser
         self._averaged: AveragedModel | None = None
         if config.ema_decay is not None:

@@ -109,6 +109,28 @@ def test_low_precision_and_other_layouts_train(toy_block, tmp_path) -> None:
     assert all(loss < 10 for loss in train_losses(tmp_path, 'action'))
 
 
+@pytest.mark.parametrize(
+    ('precision', 'dtype'),
+    [
+        ('32-true', torch.float32),
+        ('bf16-mixed', torch.bfloat16),
+        ('bf16-true', torch.bfloat16),
+        ('64-true', torch.float64),
+    ],
+)
+def test_training_and_validation_compute_in_the_precision(
+    toy_block, tmp_path, precision, dtype
+) -> None:
+    config = build_config(toy_block, [('precision', precision), ('iterations', 2)])
+    trainer = Trainer(config, tmp_path, QUIET)
+    computed = set()
+    stem = next(m for m in trainer._network.modules() if isinstance(m, torch.nn.Conv3d))
+    stem.register_forward_hook(lambda m, _, out: computed.add((m.training, out.dtype)))
+    assert trainer.run()['finished']
+    # The final evaluation runs another network: the one that was stored.
+    assert computed == {(True, dtype), (False, dtype)}
+
+
 def test_half_precision_halves_the_checkpoint_and_keeps_what_it_says(toy_block, tmp_path) -> None:
     train(toy_block, tmp_path / 'full', iterations=6)
     train(toy_block, tmp_path / 'half', iterations=6, checkpoint_dtype='float16')
