@@ -24,6 +24,7 @@ from mtl_perception.ros.signals import ignore_signals
 from mtl_perception.ros.transport import use_shipped_transport_profile
 from mtl_perception.ros.video_parameters import parse_size, VideoParameters
 import rclpy
+from rclpy.clock import Clock, ClockType
 from rclpy.duration import Duration
 from rclpy.exceptions import ParameterException
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
@@ -47,7 +48,12 @@ _SPIN_END_SEC = 5.0
 
 
 class VideoNode(Node):
-    """Publish the frames of a source as images, each stamped with the time when it was due."""
+    """
+    Publish the frames of a source as images, each stamped with the time when it was due.
+
+    Stamps are of the system's clock, whatever ``use_sim_time`` says: like a camera, the node shows
+    its frames in real time, which a simulation neither pauses nor slows down.
+    """
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__('video_node', **kwargs)
@@ -55,6 +61,7 @@ class VideoNode(Node):
         self._size = parse_size(self.parameters.size)
         self._pacer = FramePacer(self.parameters.open, loop=self.parameters.loop)
         self._make_publishers()
+        self._system_clock = Clock(clock_type=ClockType.SYSTEM_TIME)
         self._stopped = threading.Event()
         self._scene: int | None = None
         self.num_published = 0
@@ -70,9 +77,9 @@ class VideoNode(Node):
         self._wait_for_subscribers()
         self._pacer.wait_until_ready(_READY_TIMEOUT_SEC)
         self._stopped.wait(self.parameters.start_delay_sec)
-        # Stamps follow the node's clock, due times a steady one: joined once, so that a
-        # correction of the system clock makes no jump in the video.
-        self._clock_offset_ns = self.get_clock().now().nanoseconds - time.monotonic_ns()
+        # Stamps follow the system's clock, due times a steady one: joined once, so that a
+        # correction of the former makes no jump in the video.
+        self._clock_offset_ns = self._system_clock.now().nanoseconds - time.monotonic_ns()
         self._started_sec = time.monotonic()
         for timed in self._pacer.frames():
             self._publish(timed)
@@ -159,7 +166,7 @@ class VideoNode(Node):
         name = f'{self.get_fully_qualified_name().lstrip("/")}: video'
         status = status_msg(name, DiagnosticStatus.OK, 'publishing', values)
         message = DiagnosticArray(status=[status])
-        message.header.stamp = self.get_clock().now().to_msg()
+        message.header.stamp = self._system_clock.now().to_msg()
         self._diagnostics.publish(message)
 
     def _finish(self) -> None:

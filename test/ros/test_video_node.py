@@ -123,6 +123,18 @@ def test_a_loop_goes_on_without_a_jump_until_it_is_told_to_end(
     np.testing.assert_allclose(np.diff(stamps_sec(images[:25])), 1 / 25, atol=5e-3)
 
 
+def test_stamps_are_of_the_system_clock_also_in_a_simulation(
+    tmp_path: Path, start_node: Any, ros_node: Any, spin: Any
+) -> None:
+    images = listen(ros_node, Image, 'image')
+    began_sec = time.time()
+    path = write_video(tmp_path / 'video.avi', 5)
+    assert wait_for_end(start(start_node, source=path, use_sim_time=True), ros_node, spin) == 0
+    stamps = stamps_sec(images)
+    assert len(stamps) == 5
+    assert began_sec < stamps[0] < stamps[-1] < time.time()
+
+
 def test_a_termination_ends_it_cleanly_while_it_waits(
     tmp_path: Path, start_node: Any, ros_node: Any, spin: Any
 ) -> None:
