@@ -10,6 +10,7 @@ from pathlib import Path
 import signal
 import subprocess
 import sys
+import time
 from typing import Any
 
 import cv2
@@ -442,9 +443,10 @@ def test_parameters_change_while_it_runs(scene: Scene) -> None:
 
 def test_an_idle_rate_is_kept(launch: Callable[..., Scene]) -> None:
     scene = launch(max_rate_hz=2.0)
+    begin_sec = time.monotonic()
     scene.watch([random_rgb(seed=i) for i in range(40)], rate_hz=20)
-    # Forty frames take two seconds or so to film: a few recognitions, not forty.
-    assert 1 <= len(scene.ears.actions) <= 12
+    # One at the beginning, and what arrived before the film began.
+    assert 1 <= len(scene.ears.actions) <= 2.0 * (time.monotonic() - begin_sec) + 2
 
     def superseded() -> dict[str, str] | None:
         status = scene.ears.status('inference', text='recognising')
