@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 import inspect
+import os
 import signal
+import threading
 from typing import Any, cast
 
 import cv2
@@ -132,6 +134,15 @@ def evaluation_batches(
 
 
 def _start_worker(_: int) -> None:
-    # Ctrl-C reaches the whole process group; the trainer alone decides what it means.
+    # Ctrl-C, and SIGTERM from SLURM or systemd, reach the whole process group; the trainer alone
+    # decides what they mean.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+    threading.Thread(target=_end_when_the_loader_says, daemon=True).start()
     cv2.setNumThreads(0)
+
+
+def _end_when_the_loader_says() -> None:
+    while signal.sigwaitinfo([signal.SIGTERM]).si_pid != os.getppid():
+        pass
+    os._exit(0)

@@ -252,19 +252,20 @@ def test_a_run_that_is_stopped_and_killed_ends_as_if_it_had_not_been(
     toy_block, toy_config, tmp_path
 ) -> None:
     slow = [
-        '--config', str(toy_config), '--iterations', '16', '--evaluation.every', '4',
+        '--config', str(toy_config), '--iterations', '24', '--evaluation.every', '4',
         '--save_every', '3', '--workers', '1', '--data.action.settings.slow_sec', '0.03',
     ]  # fmt: skip
     whole, broken = tmp_path / 'whole', tmp_path / 'broken'
     undisturbed = start(*slow, '--out', str(whole))
 
-    process = start(*slow, '--out', str(broken))
-    wait_for_iteration(process, broken, 2)
-    os.killpg(process.pid, signal.SIGINT)
-    _, told = process.communicate(timeout=60)
-    assert process.returncode == 130, told
-    assert f'train --resume --out {broken}' in told
-    for iteration in (6, 11):
+    for iteration, number in ((2, signal.SIGINT), (5, signal.SIGTERM)):
+        process = start(*slow, '--out', str(broken), '--resume')
+        wait_for_iteration(process, broken, iteration)
+        os.killpg(process.pid, number)
+        _, told = process.communicate(timeout=60)
+        assert process.returncode == 130, told
+        assert f'train --resume --out {broken}' in told
+    for iteration in (8, 11):
         process = start(*slow, '--out', str(broken), '--resume')
         wait_for_iteration(process, broken, iteration)
         time.sleep(random.uniform(0, 0.3))
@@ -283,4 +284,4 @@ def test_a_run_that_is_stopped_and_killed_ends_as_if_it_had_not_been(
     assert RunFolder(whole).records() == RunFolder(broken).records()
     reported, planned = json.loads(figures), json.loads((whole / 'summary.json').read_text())
     assert reported['test'] == planned['test']
-    assert reported['samples'] == planned['samples'] == {'action': 64, 'gesture': 64}
+    assert reported['samples'] == planned['samples'] == {'action': 96, 'gesture': 96}
