@@ -155,11 +155,15 @@ class Trainer:
             if self._fabric.is_global_zero:
                 self._folder.open(self._config, resume=resume)
         self._announce()
+        if resume and self._folder.state.exists():
+            self._resume()
+        if self._fabric.is_global_zero:
+            self._folder.rewind(self._iteration)
         batches = training_batches(
             self._datasets['train'],
             self._config,
             tasks_at=self._regime.tasks_at,
-            start=self._resume() if resume else 0,
+            start=self._iteration,
             rank=self._fabric.global_rank,
             world_size=self._fabric.world_size,
         )
@@ -270,20 +274,15 @@ class Trainer:
             save_state(self._folder.state, RunState(self._iteration, facts, modules, optimiser))
         self._fabric.barrier()
 
-    def _resume(self) -> int:
-        """Restore the resume point, if there is one, and return its iteration."""
-        if not self._folder.state.exists():
-            return 0
+    def _resume(self) -> None:
+        """Restore the resume point."""
         state = load_state(self._folder.state)
         for name, module in self._modules().items():
             load_module(module, state.modules.get(name, {}), name)
         load_optimiser_tensors(self._optimiser, state.optimiser)
         self._progress = Progress.from_facts(state.facts)
         self._iteration = state.iteration
-        if self._fabric.is_global_zero:
-            self._folder.rewind(state.iteration)
         self._say(f'resuming at iteration {state.iteration}')
-        return state.iteration
 
     # -- Telling -----------------------------------------------------------------------------
 

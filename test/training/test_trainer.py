@@ -82,6 +82,16 @@ def test_a_run_that_is_there_is_not_overwritten(toy_block, tmp_path) -> None:
     assert again['iteration'] == 6
 
 
+@pytest.mark.parametrize('resume', [True, False])
+def test_a_run_killed_before_its_first_resume_point_writes_its_metrics_once(
+    toy_block, tmp_path, resume
+) -> None:
+    RunFolder(tmp_path).log({'kind': 'train', 'iteration': 1, 'loss': {'action': 9.0}})
+    train(toy_block, tmp_path, resume=resume, iterations=6)
+    records = RunFolder(tmp_path).records()
+    assert [r['iteration'] for r in records if r['kind'] == 'train'] == [1, 2, 3, 4, 5, 6]
+
+
 def test_labels_that_differ_from_the_data_set_are_refused(toy_block, tmp_path) -> None:
     toy_block['network']['tasks']['action'] = {'labels': ['up', 'down']}
     with pytest.raises(ValueError, match=r"labels of task 'action' differ"):
