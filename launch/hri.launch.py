@@ -14,7 +14,7 @@ from launch.actions import (
 )
 from launch.conditions import IfCondition
 from launch.substitutions import LaunchConfiguration, PathJoinSubstitution
-from launch_ros.actions import LifecycleNode, Node, PushRosNamespace, SetParameter
+from launch_ros.actions import LifecycleNode, Node, PushRosNamespace
 from launch_ros.parameter_descriptions import ParameterValue
 from launch_ros.substitutions import FindPackageShare
 from mtl_perception.ros.transport import PROFILE_VARIABLES, use_shipped_transport_profile
@@ -37,7 +37,6 @@ def generate_launch_description() -> LaunchDescription:
             GroupAction(
                 [
                     PushRosNamespace(LaunchConfiguration('namespace')),
-                    SetParameter('use_sim_time', LaunchConfiguration('use_sim_time')),
                     OpaqueFunction(function=_nodes),
                 ]
             ),
@@ -92,9 +91,10 @@ def _arguments() -> list[DeclareLaunchArgument]:
         ),
         DeclareLaunchArgument(
             'use_sim_time',
-            default_value='false',
-            choices=['true', 'false'],
-            description='Take the time from /clock, for bags and simulators.',
+            default_value='',
+            choices=['', 'true', 'false'],
+            description='Take the time of the perception node from /clock, for bags and '
+            "simulators; empty for what params_file says, else 'false'.",
         ),
         DeclareLaunchArgument(
             'log_level',
@@ -146,6 +146,7 @@ def _nodes(context: LaunchContext) -> list[LaunchDescriptionEntity]:
         autostart=('autostart', bool),
         checkpoint=('checkpoint', str),
         device=('device', str),
+        use_sim_time=('use_sim_time', bool),
     )
     nodes = [
         LifecycleNode(

@@ -20,6 +20,7 @@ import launch_testing
 from launch_testing.actions import ReadyToTest
 from launch_testing.asserts import assertExitCodes
 from mtl_perception.msg import RecognizedAction
+from rcl_interfaces.srv import GetParameters
 import rclpy
 from sensor_msgs.msg import Image
 
@@ -35,7 +36,7 @@ def generate_test_description() -> LaunchDescription:
         'video_rate': '20',
         'loop': 'true',
     }
-    passed = ('checkpoint', 'video', 'params_file')
+    passed = ('checkpoint', 'video', 'params_file', 'use_sim_time')
     default_file = str(LAUNCH_FILE.parents[1] / 'config' / 'perception.yaml')
     included = IncludeLaunchDescription(
         PythonLaunchDescriptionSource(str(LAUNCH_FILE)),
@@ -88,6 +89,17 @@ class TestWhileItRuns(unittest.TestCase):
         self.spin_until(lambda: False, 2.0)
         assert self.node.count_subscribers(f'/{NAMESPACE}/{IMAGE_TOPIC}') == 0
         assert ('video_node', f'/{NAMESPACE}') not in names()
+
+    def test_its_time_is_that_of_the_argument(self, test_args: dict[str, str]) -> None:
+        if not test_args.get('use_sim_time'):
+            self.skipTest('not given')
+        name = f'/{NAMESPACE}/perception_node/get_parameters'
+        client = self.node.create_client(GetParameters, name)
+        assert client.wait_for_service(TIMEOUT_SEC)
+        self.spin_until(lambda: False, 1.0)
+        future = client.call_async(GetParameters.Request(names=['use_sim_time']))
+        assert self.spin_until(future.done)
+        assert future.result().values[0].bool_value == (test_args['use_sim_time'] == 'true')
 
 
 @launch_testing.post_shutdown_test()

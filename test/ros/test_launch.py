@@ -85,7 +85,7 @@ def test_every_executable_is_built() -> None:
 
 
 def test_the_parameters_that_are_set_exist() -> None:
-    known = PARAMETERS['perception_node'] | PARAMETERS['video_node']
+    known = PARAMETERS['perception_node'] | PARAMETERS['video_node'] | {'use_sim_time'}
     assert given()
     assert given().keys() <= known
 
@@ -148,3 +148,13 @@ def test_arguments_that_are_not_given_leave_the_parameters_file_alone(
     path.write_text(yaml.safe_dump({'/**': {'ros__parameters': parameters}}))
     output = run_launch_test(tmp_path, f'params_file:={path}')
     assert 'test_it_waits_unconfigured' in output
+
+
+def test_arguments_that_are_given_win_over_the_parameters_file(
+    tmp_path: Path, checkpoint: Path
+) -> None:
+    path = tmp_path / 'mine.yaml'
+    parameters = {'autostart': False, 'checkpoint': str(checkpoint), 'use_sim_time': False}
+    path.write_text(yaml.safe_dump({'/**': {'ros__parameters': parameters}}))
+    output = run_launch_test(tmp_path, f'params_file:={path}', 'use_sim_time:=true')
+    assert 'test_its_time_is_that_of_the_argument' in output
