@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 from mtl_perception.runtime.engine import PRECISIONS
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
+from rclpy.exceptions import InvalidParameterTypeException
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
@@ -170,10 +171,41 @@ def declare_parameters(node: Node, kind: type[T]) -> T:
     :raises ValueError: If a value that the node was started with breaks its rule.
     """
     values = {
-        item.name: node.declare_parameter(item.name, item.default, descriptor_of(item)).value
+        item.name: _declare(node, item).value
         for item in fields(kind)  # type: ignore[arg-type]
     }
     return kind(**values)
+
+
+def _declare(node: Node, item: Field[Any]) -> Parameter:
+    descriptor = descriptor_of(item)
+    try:
+        return node.declare_parameter(item.name, item.default, descriptor)
+    except InvalidParameterTypeException:
+        if not isinstance(item.default, float):
+            raise
+        # The command line and YAML take 1 for an integer: declared as whatever it is, to read it.
+        loose = ParameterDescriptor(dynamic_typing=True)
+        value: Any = node.declare_parameter(item.name, item.default, loose).value
+        node.undeclare_parameter(item.name)
+        if type(value) is not int:
+            raise
+        return node.declare_parameter(item.name, float(value), descriptor, ignore_override=True)
+
+
+def whole_numbers_as_floats(kind: type[Any], changes: Sequence[Parameter]) -> list[Parameter]:
+    """
+    Return changes of parameters in which a float may have been given as a whole number.
+
+    :param kind: The dataclass that lists the parameters.
+    """
+    floats = {item.name for item in fields(kind) if isinstance(item.default, float)}
+    return [
+        Parameter(change.name, value=float(change.value))
+        if change.name in floats and type(change.value) is int
+        else change
+        for change in changes
+    ]
 
 
 def changed_parameters(

@@ -17,6 +17,7 @@ from mtl_perception.ros.parameters import (
     changed_parameters,
     declare_parameters,
     PerceptionParameters,
+    whole_numbers_as_floats,
 )
 from mtl_perception.ros.qos import latched_qos, results_qos
 from mtl_perception.ros.signals import ignore_signals
@@ -78,6 +79,10 @@ class PerceptionNode(LifecycleNode):
         super().__init__('perception_node', **kwargs)
         self._parameters_now: PerceptionParameters = declare_parameters(self, PerceptionParameters)
         self.add_on_set_parameters_callback(self._on_parameters)
+        if hasattr(self, 'add_pre_set_parameters_callback'):  # Humble wants floats with a dot
+            self.add_pre_set_parameters_callback(
+                lambda changes: whole_numbers_as_floats(PerceptionParameters, changes)
+            )
         self._state = 'unconfigured'
         self._failure = ''  # why the last transition did not go well
         self._num_threads = DEFAULT_THREADS

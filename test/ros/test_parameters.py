@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -12,14 +13,18 @@ from mtl_perception.ros.parameters import (
     descriptor_of,
     PerceptionParameters,
     When,
+    whole_numbers_as_floats,
 )
+from mtl_perception.ros.video_parameters import VideoParameters
 import pytest
-from rclpy.exceptions import InvalidParameterValueException
+import rclpy
+from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValueException
 from rclpy.parameter import Parameter
 import yaml
 
 YAML = Path(__file__).parents[2] / 'config' / 'perception.yaml'
 ITEMS = fields(PerceptionParameters)
+FLOATS = [item for item in ITEMS if isinstance(item.default, float)]
 LIMITED = [item for item in ITEMS if item.metadata['limits'] is not None]
 
 
@@ -101,3 +106,66 @@ def test_a_node_declares_them_all(ros_node: Any) -> None:
         assert ros_node.get_parameter(item.name).value == item.default
     with pytest.raises(InvalidParameterValueException):
         ros_node.declare_parameter('another', -1, descriptor_of(LIMITED[0]))
+
+
+@pytest.fixture
+def started_with(ros_node: Any) -> Iterator[Callable[..., Any]]:
+    """Make nodes that are started with parameters, as ``-p name:=value`` does."""
+    nodes = []
+
+    def start(**values: Any) -> Any:
+        overrides = [Parameter(name, value=value) for name, value in values.items()]
+        nodes.append(
+            rclpy.create_node('started', context=ros_node.context, parameter_overrides=overrides)
+        )
+        return nodes[-1]
+
+    yield start
+    for node in nodes:
+        node.destroy_node()
+
+
+@pytest.mark.parametrize('item', FLOATS, ids=lambda item: item.name)
+def test_a_float_may_be_given_as_a_whole_number(
+    started_with: Callable[..., Any], item: Any
+) -> None:
+    node = started_with(**{item.name: 1})
+    assert getattr(declare_parameters(node, PerceptionParameters), item.name) == 1.0
+    assert node.get_parameter(item.name).type_ == Parameter.Type.DOUBLE
+    descriptor = node.describe_parameter(item.name)
+    assert descriptor.type == Parameter.Type.DOUBLE.value
+    assert not descriptor.dynamic_typing
+    assert descriptor.floating_point_range == descriptor_of(item).floating_point_range
+
+
+def test_a_whole_number_keeps_the_rules_of_its_parameter(
+    started_with: Callable[..., Any],
+) -> None:
+    with pytest.raises(InvalidParameterValueException, match='min_score'):
+        declare_parameters(started_with(min_score=2), PerceptionParameters)
+    node = started_with(rate_hz=10)
+    assert declare_parameters(node, VideoParameters).rate_hz == 10.0
+    assert node.describe_parameter('rate_hz').read_only
+
+
+@pytest.mark.parametrize(
+    ('name', 'value'), [('min_score', 'high'), ('min_score', True), ('top_k', 1.0)]
+)
+def test_a_value_of_another_type_is_refused(
+    started_with: Callable[..., Any], name: str, value: Any
+) -> None:
+    with pytest.raises(InvalidParameterTypeException, match=name):
+        declare_parameters(started_with(**{name: value}), PerceptionParameters)
+
+
+def test_only_whole_numbers_of_float_parameters_become_floats() -> None:
+    changes = [
+        Parameter('min_score', value=1),
+        Parameter('smoothing_sec', value='long'),
+        Parameter('top_k', value=2),
+        Parameter('use_sim_time', value=True),
+    ]
+    after = whole_numbers_as_floats(PerceptionParameters, changes)
+    assert [type(change.value) for change in after] == [float, str, int, bool]
+    assert after[0].value == 1.0
+    assert after[1:] == changes[1:]

@@ -434,6 +434,7 @@ def test_parameters_change_while_it_runs(scene: Scene) -> None:
     accepted, reason = scene.control.set('checkpoint', 'other.safetensors')
     assert not accepted
     assert 'checkpoint can change while the node is unconfigured' in reason
+    assert scene.control.set('min_score', 1) == (True, '')  # a whole number
     accepted, reason = scene.control.set('min_score', 1.5)
     assert not accepted
     assert scene.control.set('image_transport', 'compressed')[0] is False
