@@ -1,0 +1,51 @@
+"""What the README says against what is there."""
+
+from pathlib import Path
+import re
+import subprocess
+import sys
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / 'README.md').read_text()
+
+
+def test_every_file_that_it_shows_or_links_exists() -> None:
+    links = re.findall(r'\]\(([^)#]+)\)', README)
+    assert links
+    missing = [link for link in links if '://' not in link and not (ROOT / link).exists()]
+    assert not missing
+
+
+def test_every_path_that_it_names_exists() -> None:
+    paths = re.findall(r'\b((?:config|checkpoints|launch|scripts|requirements)/[\w./]+\w)', README)
+    assert {path for path in paths if not (ROOT / path).exists()} == set()
+
+
+def test_every_make_target_that_it_names_exists() -> None:
+    targets = set(re.findall(r'\bmake ([a-z]+)', README))
+    makefile = (ROOT / 'Makefile').read_text()
+    assert {t for t in targets if not re.search(rf'^{t}:', makefile, re.MULTILINE)} == set()
+
+
+@pytest.mark.parametrize(
+    'command', sorted(set(re.findall(r'python -m mtl_training (\w+)', README))), ids=str
+)
+def test_every_training_command_that_it_names_exists(command: str) -> None:
+    done = subprocess.run(
+        [sys.executable, '-m', 'mtl_training', command, '--help'],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert command in done.stdout
+
+
+@pytest.mark.parametrize(
+    'name', sorted(set(re.findall(r'python -m benchmarks\.(bench_\w+)', README))), ids=str
+)
+def test_every_benchmark_that_it_names_exists(name: str) -> None:
+    assert (ROOT / 'benchmarks' / f'{name}.py').exists()
