@@ -21,7 +21,7 @@ import torch
 from torch import nn, Tensor
 from torch.optim import Optimizer
 
-STATE_VERSION = 1
+STATE_VERSION = 2
 
 
 @dataclass(slots=True)

@@ -99,7 +99,10 @@ class Trainer:
         splits = ('train', 'val', 'test') if config.evaluation.test else ('train', 'val')
         with self._fabric.rank_zero_first():
             self._datasets = {split: build_datasets(config, split) for split in splits}
-        self._build(with_labels(config.network, self._datasets['train']))
+        network_config = with_labels(config.network, self._datasets['train'])
+        for split in splits[1:]:
+            with_labels(network_config, self._datasets[split])
+        self._build(network_config)
         self._progress = Progress()
         self._iteration = 0
         self._stop_request = StopRequest(self._say)
@@ -268,19 +271,33 @@ class Trainer:
     def _save(self) -> None:
         """Write a resume point."""
         if self._fabric.is_global_zero:
-            facts = {**self._progress.facts(), **self._cost()}
+            facts = {
+                'labels': self._labels(),
+                'precision': self._fabric.strategy.precision.state_dict(),
+                'progress': {**self._progress.facts(), **self._cost()},
+            }
             modules = {name: module.state_dict() for name, module in self._modules().items()}
             optimiser = optimiser_tensors(self._optimiser)
             save_state(self._folder.state, RunState(self._iteration, facts, modules, optimiser))
         self._fabric.barrier()
 
+    def _labels(self) -> dict[str, list[str]]:
+        return {name: list(task.labels) for name, task in self._network.config.tasks.items()}
+
     def _resume(self) -> None:
         """Restore the resume point."""
         state = load_state(self._folder.state)
+        if state.facts['labels'] != self._labels():
+            raise ValueError(
+                f"'{self._folder.path}' holds a run with other labels: {state.facts['labels']} "
+                f'against {self._labels()}.'
+            )
         for name, module in self._modules().items():
             load_module(module, state.modules.get(name, {}), name)
         load_optimiser_tensors(self._optimiser, state.optimiser)
-        self._progress = Progress.from_facts(state.facts)
+        # In 16-mixed, the scale of the loss.
+        self._fabric.strategy.precision.load_state_dict(state.facts['precision'])
+        self._progress = Progress.from_facts(state.facts['progress'])
         self._iteration = state.iteration
         self._say(f'resuming at iteration {state.iteration}')
 

@@ -96,8 +96,8 @@ def test_a_truncated_resume_point_is_refused(tmp_path) -> None:
 def test_a_resume_point_of_another_version_is_refused(tmp_path, monkeypatch) -> None:
     path = tmp_path / 'state.safetensors'
     save_state(path, RunState())
-    monkeypatch.setattr('mtl_training.run_state.STATE_VERSION', 2)
-    with pytest.raises(ValueError, match=r'its version is 1, this program reads version 2'):
+    monkeypatch.setattr('mtl_training.run_state.STATE_VERSION', 3)
+    with pytest.raises(ValueError, match=r'its version is 2, this program reads version 3'):
         load_state(path)
 
 

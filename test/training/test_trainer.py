@@ -11,7 +11,7 @@ import time
 
 from mtl_perception.checkpoint import load_checkpoint, load_network
 from mtl_training.config import build_config
-from mtl_training.data.loading import build_datasets
+from mtl_training.data.loading import build_datasets, DATASETS
 from mtl_training.data.sample import ClipBatch
 from mtl_training.evaluation import evaluate
 from mtl_training.run_folder import RunFolder
@@ -103,6 +103,44 @@ def test_a_wrong_test_split_is_refused_before_training(toy_block, tmp_path) -> N
     with pytest.raises(ValueError, match=r"no setting 'num_clps'"):
         Trainer(build_config(toy_block), tmp_path, QUIET)
     Trainer(build_config(toy_block, [('evaluation.test', False)]), tmp_path, QUIET)
+
+
+@pytest.mark.parametrize('split', ['val', 'test'])
+def test_a_split_with_other_labels_is_refused(
+    toy_block, tmp_path, toy_module, monkeypatch, split
+) -> None:
+    class Relabelled(toy_module.ToyClips):
+        def __init__(self, task: str, split_: str, **settings) -> None:
+            super().__init__(task, split_, **settings)
+            if split_ == split:
+                self.labels = ('right', 'left', 'still')
+
+    monkeypatch.setitem(DATASETS, 'toy', Relabelled)
+    with pytest.raises(ValueError, match=r"labels of task 'action' differ"):
+        Trainer(build_config(toy_block), tmp_path, QUIET)
+
+
+def test_a_run_is_not_resumed_with_other_labels(
+    toy_block, tmp_path, toy_module, monkeypatch
+) -> None:
+    train(toy_block, tmp_path, iterations=6)
+    monkeypatch.setattr(toy_module, 'LABELS', ('right', 'left', 'still'))
+    with pytest.raises(ValueError, match=r"other labels: .*'left', 'right'.* against .*'right', "):
+        train(toy_block, tmp_path, resume=True, iterations=6)
+
+
+def test_a_resumed_run_keeps_the_scale_of_its_losses(toy_block, tmp_path) -> None:
+    def scaled_trainer(scale: float) -> Trainer:
+        trainer = Trainer(build_config(toy_block, [('iterations', 6)]), tmp_path, QUIET)
+        precision = trainer._fabric.strategy.precision
+        precision.state_dict = lambda: {'scale': scale}
+        precision.load_state_dict = loaded.append
+        return trainer
+
+    loaded: list[dict[str, float]] = []
+    scaled_trainer(512.0).run()
+    scaled_trainer(65536.0).run(resume=True)
+    assert loaded == [{'scale': 512.0}]
 
 
 def test_the_moving_average_is_what_is_validated_and_kept(toy_block, tmp_path) -> None:
