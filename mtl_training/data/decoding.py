@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,9 @@ from numpy.typing import NDArray
 Frame = NDArray[np.uint8]
 # A clip that starts later than this is reached by seeking, not by decoding all that lies before.
 _SEEK_AFTER_SEC = 4.0
+_SEEKABLE_FORMATS = ('matroska,webm', 'mov,mp4,m4a,3gp,3g2,mj2')
+# In others (AVI, raw streams) the times are those of the coded order, or none: frames are counted.
+_TIMED_FORMATS = (*_SEEKABLE_FORMATS, 'gif')
 
 
 class VideoError(ValueError):
@@ -30,11 +33,12 @@ def probe_duration(path: Path) -> float:
     """
     with closing(_open(path)) as container:
         stream = container.streams.video[0]
-        if next(_timed_frames(container), None) is None:
+        frames = _timed_frames(container)
+        if next(frames, None) is None:
             raise VideoError(f"'{path}' holds no frame that can be decoded.")
         if stream.duration:
             _seek(container, float(stream.duration * stream.time_base) - _SEEK_AFTER_SEC)
-        last_sec = max((time_sec for time_sec, _ in _timed_frames(container)), default=0.0)
+        last_sec = max((time_sec for time_sec, _ in frames), default=0.0)
     if last_sec > 0:
         return last_sec
     # The declared length lies beyond what decodes, or there is but one frame.
@@ -87,20 +91,23 @@ def _open(path: Path) -> Any:
 
 def _seek(container: Any, time_sec: float) -> None:
     stream = container.streams.video[0]
-    if time_sec > 0 and stream.time_base:
+    if time_sec > 0 and stream.time_base and container.format.name in _SEEKABLE_FORMATS:
         offset = int(time_sec / stream.time_base) + (stream.start_time or 0)
-        container.seek(offset, stream=stream)
+        # Without an index there is no seeking: all that lies before is decoded.
+        with suppress(av.FFmpegError):
+            container.seek(offset, stream=stream)
 
 
 def _timed_frames(container: Any) -> Iterator[tuple[float, Any]]:
     stream = container.streams.video[0]
     start_sec = float((stream.start_time or 0) * (stream.time_base or 0))
     period_sec = float(1 / stream.average_rate) if stream.average_rate else 1 / 30
+    timed = container.format.name in _TIMED_FORMATS
     time_sec = -period_sec
     try:
         for frame in container.decode(stream):
-            # Raw streams carry no times: the nominal rate stands in.
-            time_sec = time_sec + period_sec if frame.time is None else frame.time - start_sec
+            is_timed = timed and frame.time is not None
+            time_sec = frame.time - start_sec if is_timed else time_sec + period_sec
             yield time_sec, frame
     except av.FFmpegError:
         # Cut off or damaged from here on; what was decoded so far is good.
@@ -108,4 +115,7 @@ def _timed_frames(container: Any) -> Iterator[tuple[float, Any]]:
 
 
 def _to_rgb(frame: Any) -> Frame:
-    return frame.to_ndarray(format='rgb24')
+    picture = frame.to_ndarray(format='rgb24')
+    # Telephones film sideways and tell how to turn the picture upright.
+    quarters = round(frame.rotation / 90) % 4
+    return np.ascontiguousarray(np.rot90(picture, quarters)) if quarters else picture

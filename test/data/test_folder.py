@@ -3,8 +3,10 @@
 from fractions import Fraction
 import logging
 from pathlib import Path
+import struct
 
 import av
+import cv2
 from mtl_training.data.decoding import probe_duration, read_frames, VideoError
 from mtl_training.data.folder import FolderClips
 import numpy as np
@@ -15,14 +17,22 @@ CLIP = {'num_frames': 5, 'clip_seconds': 1.0, 'size': (24, 32)}
 
 
 def write_video(
-    path: Path, num_frames: int, *, rate: int = 10, codec: str = 'mpeg4', gop: int = 5
+    path: Path,
+    num_frames: int,
+    *,
+    rate: int = 10,
+    codec: str = 'mpeg4',
+    gop: int = 5,
+    max_b_frames: int = 0,
+    form: str | None = None,
 ) -> Path:
     """Write a video whose frame ``i`` is a plain grey of ``4 * i``."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with av.open(str(path), 'w') as container:
+    with av.open(str(path), 'w', format=form) as container:
         stream = container.add_stream(codec, rate=rate)
         stream.width, stream.height, stream.pix_fmt, stream.gop_size = 64, 48, 'yuv420p', gop
         stream.time_base, stream.bit_rate = Fraction(1, rate), 8_000_000
+        stream.codec_context.max_b_frames = max_b_frames
         for i in range(num_frames):
             picture = np.full((48, 64, 3), 4 * i, np.uint8)
             container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format='rgb24')))
@@ -43,6 +53,65 @@ def test_frames_are_those_nearest_to_the_times(tmp_path: Path, suffix: str) -> N
     assert shown(read_frames(path, times)) == [0, 0, 1, 10, 50, 59, 59]
     # Late enough to be reached by seeking.
     assert shown(read_frames(path, [5.14, 5.3])) == [51, 53]
+
+
+@pytest.mark.parametrize('max_b_frames', [0, 2])
+@pytest.mark.parametrize('codec', ['mpeg4', 'h264'])
+@pytest.mark.parametrize('suffix', ['mp4', 'avi', 'mkv'])
+def test_frames_found_by_seeking_are_those_found_without(
+    tmp_path: Path, suffix: str, codec: str, max_b_frames: int
+) -> None:
+    path = tmp_path / f'a.{suffix}'
+    write_video(path, 63, codec=codec, gop=12, max_b_frames=max_b_frames)
+    assert probe_duration(path) == pytest.approx(6.2, abs=0.01)
+    for start in range(40, 60):
+        assert shown(read_frames(path, [start / 10, start / 10 + 0.3])) == [start, start + 3]
+
+
+@pytest.mark.parametrize(('codec', 'form'), [('h264', 'h264'), ('mpeg4', 'm4v')])
+def test_a_raw_stream_by_the_name_of_a_container_is_decoded(
+    tmp_path: Path, codec: str, form: str
+) -> None:
+    path = write_video(tmp_path / 'a.mp4', 63, rate=5, codec=codec, form=form)
+    # Raw streams need not know their rate; whatever it is, the frames are spread evenly over it.
+    duration_sec = probe_duration(path)
+    times = [duration_sec * share for share in (0.0, 0.5, 1.0, 2.0)]
+    assert shown(read_frames(path, times)) == [0, 31, 62, 62]
+    assert shown(read_frames(path, times[1:])) == [31, 62, 62]
+
+
+def turn(path: Path, matrix: tuple[int, ...]) -> None:
+    """Write a display matrix (its turning part) into the track header of an MP4 file."""
+    a, b, c, d = (value * 2**16 for value in matrix)
+    content = bytearray(path.read_bytes())
+    place = content.index(b'tkhd') + 4 + 40
+    content[place : place + 36] = struct.pack('>9i', a, b, 0, c, d, 0, 0, 0, 2**30)
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    'matrix',
+    [(0, 1, -1, 0), (-1, 0, 0, -1), (0, -1, 1, 0)],
+    ids=['90', '180', '270'],
+)
+def test_the_video_of_a_turned_telephone_is_upright_as_on_the_robot(
+    tmp_path: Path, matrix: tuple[int, ...]
+) -> None:
+    path = tmp_path / 'a.mp4'
+    rows, columns = np.mgrid[:48, :64]
+    picture = np.stack([rows * 5, columns * 3, 0 * rows], axis=-1).astype(np.uint8)
+    with av.open(str(path), 'w') as container:
+        stream = container.add_stream('mpeg4', rate=10)
+        stream.width, stream.height, stream.pix_fmt, stream.bit_rate = 64, 48, 'yuv420p', 8_000_000
+        for _ in range(5):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format='rgb24')))
+        container.mux(stream.encode())
+    turn(path, matrix)
+    read, expected = cv2.VideoCapture(str(path)).read()
+    assert read
+    frame = read_frames(path, [0.0])[0]
+    assert frame.shape == expected.shape
+    assert np.abs(frame.astype(int) - expected[..., ::-1]).mean() < 4
 
 
 def test_a_video_that_is_cut_off_gives_what_is_left(tmp_path: Path) -> None:
