@@ -146,7 +146,8 @@ class _seeded:
         self._before = random.getstate(), np.random.get_state(), torch.get_rng_state()  # noqa: NPY002
         random.seed(self._seeds[0])
         np.random.seed(self._seeds[1])  # noqa: NPY002
-        torch.manual_seed(self._seeds[2])
+        # Not torch.manual_seed: that seeds every GPU as well, for good.
+        torch.default_generator.manual_seed(self._seeds[2])
 
     def __exit__(self, *_: object) -> None:
         python, numpy, torch_state = self._before
