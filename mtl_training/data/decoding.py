@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
@@ -46,16 +46,20 @@ def probe_duration(path: Path) -> float:
         return max(time_sec for time_sec, _ in _timed_frames(container))
 
 
-def read_frames(path: Path, times_sec: Sequence[float]) -> list[Frame]:
+def read_frames(
+    path: Path, times_sec: Sequence[float], convert: Callable[[Frame], Any] = lambda frame: frame
+) -> list[Any]:
     """
     Return the frames nearest to given times.
 
     :param times_sec: Ascending, in seconds after the first frame. Times after the last frame
         that decodes give that frame.
-    :return: RGB, ``uint8 [H, W, 3]``, one per time; a frame that serves twice is one array.
+    :param convert: What becomes of a frame (RGB, ``uint8 [H, W, 3]``) as soon as it is chosen, so
+        that not all of them are in memory at full size.
+    :return: One converted frame per time; a frame that serves twice is one object.
     :raises VideoError: If the file can't be opened or not a single frame can be decoded.
     """
-    chosen: list[Frame] = []
+    chosen: list[Any] = []
     before: tuple[float, Any] | None = None
     with closing(_open(path)) as container:
         _seek(container, times_sec[0] - _SEEK_AFTER_SEC)
@@ -63,15 +67,15 @@ def read_frames(path: Path, times_sec: Sequence[float]) -> list[Frame]:
             due = [t for t in times_sec[len(chosen) :] if t <= time_sec]
             is_earlier = [before is not None and t - before[0] < time_sec - t for t in due]
             if before is not None and any(is_earlier):
-                chosen += [_to_rgb(before[1])] * sum(is_earlier)
+                chosen += [convert(_to_rgb(before[1]))] * sum(is_earlier)
             if not all(is_earlier):
-                chosen += [_to_rgb(frame)] * (len(due) - sum(is_earlier))
+                chosen += [convert(_to_rgb(frame))] * (len(due) - sum(is_earlier))
             before = (time_sec, frame)
             if len(chosen) == len(times_sec):
                 return chosen
     if before is None:
         raise VideoError(f"'{path}' holds no frame that can be decoded.")
-    return chosen + [_to_rgb(before[1])] * (len(times_sec) - len(chosen))
+    return chosen + [convert(_to_rgb(before[1]))] * (len(times_sec) - len(chosen))
 
 
 def _open(path: Path) -> Any:

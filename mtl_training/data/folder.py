@@ -73,6 +73,11 @@ class FolderClips:
         self.videos = _decodable(_files(folder, split, self.labels))
         if not self.videos:
             raise ValueError(f"'{folder / split}': none of its videos can be decoded.")
+        shown = {video.label for video in self.videos}
+        if split == 'train' and (
+            never := [n for i, n in enumerate(self.labels) if i not in shown]
+        ):
+            _LOGGER.warning("'%s' has no video of %s: never learnt.", folder / split, never)
 
     def __len__(self) -> int:
         return len(self.videos)
@@ -84,7 +89,7 @@ class FolderClips:
         # A video of one frame has no length: all of the clip is that frame.
         length_sec = max(min(self._clip_seconds, video.duration_sec), 1e-6)
         times = clip_times(start_sec + length_sec, length_sec, self._num_frames)
-        frames = [self._resized(frame) for frame in read_frames(video.path, times)]
+        frames = read_frames(video.path, times, self._resized)
         return ClipSample(torch.stack(frames), video.label, index)
 
     def _resized(self, frame: Frame) -> Tensor:
@@ -113,7 +118,7 @@ def _files(folder: Path, split: str, labels: tuple[str, ...]) -> list[tuple[Path
         for label, name in enumerate(labels)
         if (folder / split / name).is_dir()
         for path in sorted((folder / split / name).iterdir())
-        if path.suffix.lower() in SUFFIXES
+        if path.suffix.lower() in SUFFIXES and not path.name.startswith('.')
     ]
     if not found:
         raise ValueError(f"'{folder / split}' holds no video; the layout is {LAYOUT}.")

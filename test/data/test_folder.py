@@ -179,6 +179,27 @@ def test_videos_that_do_not_decode_are_left_out_with_a_warning_each(
     assert len(caplog.records) == 2
 
 
+def test_hidden_files_are_not_looked_at_and_classes_never_trained_are_named(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    write_video(tmp_path / 'train' / 'a' / 'x.mp4', 5)
+    (tmp_path / 'train' / 'a' / '._x.mp4').write_bytes(b'left by another system')
+    (tmp_path / 'val' / 'b').mkdir(parents=True)
+    with caplog.at_level(logging.WARNING):
+        clips = FolderClips('t', 'train', root=str(tmp_path), **CLIP)
+    assert len(clips) == 1
+    (record,) = caplog.records
+    assert "no video of ['b']" in record.message
+
+
+def test_frames_are_converted_one_by_one(tmp_path: Path) -> None:
+    path = write_video(tmp_path / 'a.mp4', 20)
+    seen: list[tuple[int, ...]] = []
+    frames = read_frames(path, [0.0, 0.5, 0.5, 9.0], lambda f: seen.append(f.shape) or shown([f]))
+    assert frames == [[0], [5], [5], [19]]
+    assert seen == [(48, 64, 3)] * 3
+
+
 def test_a_missing_layout_is_explained(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r'holds no classes; the layout is <root>/<train\|val'):
         FolderClips('t', 'train', root=str(tmp_path), **CLIP)
