@@ -106,7 +106,11 @@ def _datasets(
             known = ', '.join(checkpoint.config.tasks)
             raise ValueError(f"the checkpoint has no task '{task}'; its tasks: {known}.")
         data = from_mapping(DataConfig, block, f'data.{task}')
-        datasets[task] = build_dataset(task, data, parsed.split, checkpoint.config, **clips)
+        # Clips as they are, also those that training varies.
+        plain = {'augment': False} if 'augment' in data.of_split(parsed.split) else {}
+        datasets[task] = build_dataset(
+            task, data, parsed.split, checkpoint.config, **clips, **plain
+        )
     with_labels(checkpoint.config, datasets)
     return datasets
 
