@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+import json
 import math
 from pathlib import Path
 from typing import Any
@@ -83,8 +84,8 @@ class OptimiserConfig:
             raise ValueError(f'final_lr must lie in [0, lr], got {self.final_lr}.')
         if not 0 <= self.weight_decay < math.inf:
             raise ValueError(f'weight_decay must not be negative, got {self.weight_decay}.')
-        if self.clip_norm is not None and not self.clip_norm > 0:
-            raise ValueError(f'clip_norm must be positive, got {self.clip_norm}.')
+        if self.clip_norm is not None and not 0 < self.clip_norm < math.inf:
+            raise ValueError(f'clip_norm must be positive and finite, got {self.clip_norm}.')
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -194,6 +195,14 @@ class TrainingConfig:
                 f'data must name a data set for each task of the network, '
                 f'{sorted(self.network.tasks)}, got {sorted(self.data)}.'
             )
+        for name, value in _leaves(to_mapping(self)):
+            # They go into every checkpoint.
+            try:
+                json.dumps(value, allow_nan=False)
+            except (TypeError, ValueError) as error:
+                raise ValueError(
+                    f'{name} must be a value that JSON knows, got {value!r}.'
+                ) from error
 
 
 # What may differ between a run and its resumption without changing what is computed.
@@ -243,12 +252,7 @@ def parse_value(text: str) -> Any:
         value = yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise ValueError(f'{text!r} is not plain YAML.') from error
-    if isinstance(value, str):
-        try:
-            return float(value)
-        except ValueError:
-            return value
-    return value
+    return _with_numbers(value)
 
 
 def build_config(
@@ -300,14 +304,15 @@ def _copy(block: Any) -> Any:
 
 
 def _with_numbers(block: Any) -> Any:
-    # YAML 1.1 reads 1e-3 as a string (it wants 1.0e-3); people write it as a number.
     if isinstance(block, dict):
         return {key: _with_numbers(value) for key, value in block.items()}
+    # YAML 1.1 reads 1e-3 as a string (it wants 1.0e-3); people write it as a number.
     if isinstance(block, str) and 'e' in block.lower() and block[0] in '-+.0123456789':
         try:
-            return float(block)
+            number = float(block)
         except ValueError:
             return block
+        return int(number) if number.is_integer() else number
     return block
 
 

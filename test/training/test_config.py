@@ -1,5 +1,6 @@
 """Configs: what loads, what is refused and how the refusal reads."""
 
+from datetime import date
 from pathlib import Path
 
 from mtl_training.arguments import split_overrides
@@ -37,7 +38,18 @@ def test_a_config_survives_its_dump(toy_block) -> None:
         ('optimiser.lr', float('nan'), 'lr must be positive, got nan'),
         ('optimiser.final_lr', 1.0, r'final_lr must lie in \[0, lr\], got 1.0'),
         ('optimiser.name', 'sgdd', "name must be one of .*, got 'sgdd'"),
-        ('optimiser.clip_norm', 0.0, 'clip_norm must be positive, got 0.0'),
+        ('optimiser.clip_norm', 0.0, 'clip_norm must be positive and finite, got 0.0'),
+        ('optimiser.clip_norm', float('inf'), 'clip_norm must be positive and finite, got inf'),
+        (
+            'data.action.settings',
+            {'day': date(2026, 1, 2)},
+            'settings.day must be a .* JSON knows',
+        ),
+        (
+            'regime.settings',
+            {'x': float('nan')},
+            'regime.settings.x must be a .* JSON knows, got nan',
+        ),
         ('optimiser.weight_decay', -1.0, 'weight_decay must not be negative, got -1.0'),
         ('iterations', 0, 'iterations must be at least 1, got 0'),
         ('workers', -1, 'workers must be at least 0, got -1'),
@@ -93,6 +105,7 @@ def test_a_missing_file_is_named(tmp_path) -> None:
 
 def test_numbers_may_be_written_as_people_write_them(toy_block) -> None:
     assert parse_value('1e-4') == 1e-4
+    assert build_config(toy_block, [('iterations', parse_value('1e3'))]).iterations == 1000
     assert parse_value('[a, 2]') == ['a', 2]
     toy_block['optimiser'] = yaml.safe_load('lr: 1e-4')
     assert build_config(toy_block).optimiser.lr == 1e-4
