@@ -107,7 +107,10 @@ def save_checkpoint(
     _check_tensors(path, state_dict)
     tensors = {name: _stored(value, dtype) for name, value in state_dict.items()}
     metadata = {'format': 'pt', METADATA_KEY: _to_json(path, document)}
-    _write_atomically(path, save(tensors, metadata))
+    try:
+        write_atomically(path, save(tensors, metadata))
+    except OSError as error:
+        raise CheckpointError(path, f'cannot be written: {error.strerror}.') from error
 
 
 def load_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
@@ -340,7 +343,12 @@ def _refuse_constant(constant: str) -> NoReturn:
     raise ValueError(f'{constant} is no JSON value')
 
 
-def _write_atomically(path: Path, data: bytes) -> None:
+def write_atomically(path: Path, data: bytes) -> None:
+    """
+    Write a file so that at every moment the path holds the old one or the new one, whole.
+
+    :raises OSError: If it can't be written; the old file stays.
+    """
     temporary = path.with_name(f'.{path.name}.{secrets.token_hex(4)}.tmp')
     try:
         with temporary.open('xb') as file:
@@ -354,8 +362,6 @@ def _write_atomically(path: Path, data: bytes) -> None:
             os.fsync(folder)
         finally:
             os.close(folder)
-    except OSError as error:
-        raise CheckpointError(path, f'cannot be written: {error.strerror}.') from error
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink()

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 import json
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
+from mtl_perception.checkpoint import write_atomically
 from mtl_training.config import (
     build_config,
     differences,
@@ -14,7 +16,6 @@ from mtl_training.config import (
     read_yaml,
     TrainingConfig,
 )
-from mtl_training.run_state import write_atomically
 
 
 class RunFolder:
@@ -34,12 +35,15 @@ class RunFolder:
         self.summary = self.path / 'summary.json'
         self.tensorboard = self.path / 'tensorboard'
 
-    def open(self, config: TrainingConfig, *, resume: bool) -> None:
+    def check(self, config: TrainingConfig, *, resume: bool) -> None:
         """
-        Make the folder ready for a new run or for going on with the one in it.
+        Check that the folder can take a new run, or the one that goes on.
 
         :raises ValueError: If it holds a run already, or another one than that to resume.
+        :raises OSError: If it can't be written to.
         """
+        if self.path.exists() and not self.path.is_dir():
+            raise ValueError(f"'{self.path}' is not a folder.")
         if not resume and self.state.exists():
             raise ValueError(
                 f"'{self.path}' already holds a run: --resume goes on with it, "
@@ -52,8 +56,13 @@ class RunFolder:
                     f"'{self.path}' holds a run with another config, it differs in: "
                     f'{", ".join(changed)}.'
                 )
-        if self.path.exists() and not self.path.is_dir():
-            raise ValueError(f"'{self.path}' is not a folder.")
+        self.path.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=self.path):
+            pass
+
+    def open(self, config: TrainingConfig, *, resume: bool) -> None:
+        """Check the folder and store the config in it."""
+        self.check(config, resume=resume)
         write_atomically(self.config, dump_config(config).encode())
 
     def log(self, record: Mapping[str, Any]) -> None:

@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 import json
-import os
 from pathlib import Path
 import random
 from typing import Any
 
+from mtl_perception.checkpoint import write_atomically
 import numpy as np
 from safetensors import safe_open, SafetensorError
 from safetensors.torch import save
@@ -32,27 +32,6 @@ class RunState:
     facts: dict[str, Any] = field(default_factory=dict)  # JSON values
     modules: dict[str, dict[str, Tensor]] = field(default_factory=dict)
     optimiser: dict[str, Tensor] = field(default_factory=dict)
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file so that it is either the old or the new one, whatever happens meanwhile."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # Always the same name: what a killed run leaves behind, the next write replaces.
-    partial = path.with_name(f'.{path.name}.partial')
-    try:
-        with partial.open('wb') as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
 
 
 def save_state(path: Path, state: RunState) -> None:

@@ -42,6 +42,8 @@ def main(arguments: Sequence[str]) -> int:
         raise ValueError('--config is missing; only --resume with --out works without.')
     config = load_config(parsed.config or RunFolder(parsed.out).config, overrides)
     out = parsed.out or Path('out', 'runs', Path(parsed.config).stem)
+    # Before anything is rendered.
+    RunFolder(out).check(config, resume=parsed.resume)
     trainer = Trainer(config, out, Console(stderr=True))
     figures = trainer.run(resume=parsed.resume)
     if not trainer.is_main_process:

@@ -2,6 +2,7 @@
 
 import random
 
+from mtl_perception.checkpoint import write_atomically
 from mtl_training.run_state import (
     load_module,
     load_optimiser_tensors,
@@ -9,7 +10,6 @@ from mtl_training.run_state import (
     optimiser_tensors,
     RunState,
     save_state,
-    write_atomically,
 )
 import numpy as np
 import pytest
