@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
 import inspect
-from typing import Any, TypeVar
+from types import UnionType
+from typing import Any, get_args, get_origin, get_type_hints, TypeVar, Union
 
 T = TypeVar('T')
 
@@ -34,7 +35,7 @@ def call_with(
     Call a factory with settings from a config.
 
     :param where: What is being built, for messages.
-    :raises ValueError: If a setting is unknown or missing.
+    :raises ValueError: If a setting is unknown, missing or of another type than annotated.
     """
     signature = inspect.signature(factory)
     open_ended = any(p.kind is p.VAR_KEYWORD for p in signature.parameters.values())
@@ -46,7 +47,30 @@ def call_with(
         signature.bind(*positional, **settings)
     except TypeError as error:
         raise ValueError(f'{where}: {error}.') from error
+    hints = get_type_hints(factory.__init__ if inspect.isclass(factory) else factory)
+    for name, value in settings.items():
+        if not _fits(value, hints.get(name, Any)):
+            shown = getattr(hints[name], '__name__', None)
+            raise ValueError(f'{where}: {name} must be {shown or hints[name]}, got {value!r}.')
     return factory(*positional, **settings)
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    origin, inner = get_origin(hint), get_args(hint)
+    if origin in (Union, UnionType):
+        return any(_fits(value, one) for one in inner)
+    if origin is tuple and isinstance(value, (list, tuple)):
+        if inner[-1] is not Ellipsis:
+            return len(value) == len(inner) and all(map(_fits, value, inner))
+        return all(_fits(item, inner[0]) for item in value)
+    kind = origin or hint
+    if kind is Any:
+        return True
+    if isinstance(value, bool) and kind in (int, float):
+        return False
+    if kind is float:
+        return isinstance(value, (int, float))
+    return not isinstance(kind, type) or isinstance(value, kind)
 
 
 def summary(entry: object) -> str:

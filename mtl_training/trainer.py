@@ -10,13 +10,13 @@ from pathlib import Path
 import time
 from typing import Any, cast
 
-from lightning_fabric import Fabric
 from mtl_perception.checkpoint import load_network, save_checkpoint
 from mtl_perception.network.config import NetworkConfig
 from mtl_perception.network.multitask import MultiTaskNetwork
 from mtl_training.config import TrainingConfig
 from mtl_training.data.loading import build_datasets, training_batches, with_labels
 from mtl_training.data.sample import ClipDataset
+from mtl_training.devices import build_fabric
 from mtl_training.evaluation import evaluate, TaskInputs
 from mtl_training.initial_weights import initialise
 from mtl_training.metrics import Evaluation
@@ -87,12 +87,7 @@ class Trainer:
         self._folder = RunFolder(out)
         if config.threads:
             torch.set_num_threads(config.threads)
-        self._fabric = Fabric(
-            accelerator=config.accelerator,
-            devices=config.devices,
-            num_nodes=config.num_nodes,
-            precision=cast(Any, config.precision),
-        )
+        self._fabric = build_fabric(config)
         self._fabric.launch()
         self._fabric.seed_everything(config.seed, verbose=False)
         # All of them now: a wrong entry must not be found after hours of training.

@@ -103,6 +103,19 @@ def test_evaluate_takes_other_clips_than_those_of_the_checkpoint(trained, capsys
         ('train --config {toy} --network.trunks.clip.depth 19', 'depth must be one of'),
         ('train --config {toy} --batch_size', 'expected one argument'),
         ('train --config {toy} --data.x', "'--data.x' needs a value"),
+        (
+            'train --config {toy} --out foreign.safetensors',
+            "'foreign.safetensors' is not a folder",
+        ),
+        ('train --config {toy} --out foreign.safetensors/run', 'Not a directory'),
+        (
+            'train --config {toy} --data.action.settings.num_clips abc',
+            'num_clips must be int, got',
+        ),
+        (
+            'train --config {toy} --regime.name joint --regime.settings.label_smoothing abc',
+            'must be float, got',
+        ),
         ('train --resume --out nowhere', "Cannot read the config 'nowhere/config.yaml'"),
         ('evaluate --checkpoint nowhere', "Checkpoint 'nowhere'"),
         ('evaluate --checkpoint {foreign}', 'foreign.safetensors'),
@@ -129,6 +142,20 @@ def test_wrong_input_gets_one_line_and_exit_code_2(
     assert lines[0].startswith('error: ')
     assert message in lines[0]
     assert captured.out == ''
+
+
+def test_the_folder_is_checked_before_the_data(trained, toy_config, monkeypatch, capsys) -> None:
+    monkeypatch.setattr('mtl_training.commands.train.Trainer', None)
+    assert cli.main(['train', '--config', str(toy_config), '--out', str(trained.parent)]) == 2
+    assert 'already holds a run' in capsys.readouterr().err
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason='this machine has a GPU')
+def test_an_accelerator_that_is_not_there_gets_one_line(toy_config, tmp_path, capsys) -> None:
+    arguments = ['train', '--config', str(toy_config), '--out', str(tmp_path / 'run')]
+    assert cli.main([*arguments, '--accelerator', 'cuda']) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "error: accelerator 'cuda' with 1 devices can't be used" in line
 
 
 def test_wrong_data_for_a_checkpoint_is_refused(trained, capsys) -> None:

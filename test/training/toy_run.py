@@ -20,7 +20,7 @@ class ToyClips:
     """A bright square on noise that moves left, right or not at all; `random` draws its height."""
 
     def __init__(
-        self, task, split, *, num_clips=24, num_frames, clip_seconds, size, slow_sec=0.0
+        self, task, split, *, num_clips: int = 24, num_frames, clip_seconds, size, slow_sec=0.0
     ) -> None:
         self.task, self.labels = task, LABELS
         self._split, self._num_clips, self._slow_sec = split, num_clips, slow_sec
