@@ -1,4 +1,5 @@
 from collections import Counter
+import errno
 from itertools import pairwise
 from pathlib import Path
 import signal
@@ -131,6 +132,25 @@ def test_every_argument_that_changes_clips_has_its_own_cache(tmp_path: Path) -> 
     for variant in variants:
         clips(**{'num_clips': 1, **variant}, cache_dir=tmp_path)
     assert len(list(tmp_path.glob('*.npy'))) == len(variants)
+
+
+def test_other_labels_have_another_cache() -> None:
+    data = clips()
+    name = data._name()
+    data.labels = data.labels[::-1]
+    assert data._name() != name
+
+
+def test_a_full_disk_is_found_before_rendering(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, 'No space left on device')
+
+    monkeypatch.setattr('os.posix_fallocate', full)
+    with pytest.raises(OSError, match=r'No space left on device, 0 MB of rendered clips need it'):
+        clips(cache_dir=tmp_path)
+    assert not list(tmp_path.glob('*.npy'))
 
 
 def test_a_killed_writer_leaves_nothing_that_passes_for_a_cache(tmp_path: Path) -> None:

@@ -43,6 +43,7 @@ def load_or_render(folder: Path, name: str, clips: RenderableClips, workers: int
     :param folder: Created where missing.
     :param name: Must name everything that the frames depend on.
     :param workers: Processes that render; 0 renders in this one.
+    :raises OSError: If there is no room for the file.
     """
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f'{name}.npy'
@@ -76,6 +77,7 @@ def _lock(path: Path) -> Iterator[None]:
 def _render_all(path: Path, name: str, clips: RenderableClips, workers: int) -> None:
     frames = open_memmap(path, mode='w+', dtype=np.uint8, shape=clips.shape)
     frames.flush()
+    _reserve(path)
     count = clips.shape[0]
     jobs = [range(first, min(first + _CLIPS_PER_JOB, count))
             for first in range(0, count, _CLIPS_PER_JOB)]  # fmt: skip
@@ -91,6 +93,18 @@ def _render_all(path: Path, name: str, clips: RenderableClips, workers: int) -> 
         done = as_completed(futures)
         for future in track(done, f'Rendering {name}', len(jobs), console=console, transient=True):
             future.result()
+
+
+def _reserve(path: Path) -> None:
+    # The file is sparse: on a full disk, writing to its memory map would kill the process.
+    size = path.stat().st_size
+    try:
+        with path.open('rb+') as file:
+            os.posix_fallocate(file.fileno(), 0, size)
+    except OSError as error:
+        path.unlink()
+        reason = f'{error.strerror}, {size / 1e6:.0f} MB of rendered clips need it'
+        raise OSError(error.errno, reason, str(path.parent)) from error
 
 
 def _render_job(path: Path, clips: RenderableClips, indices: Iterable[int]) -> None:

@@ -1,6 +1,7 @@
 """A data set of rendered clips, balanced over the labels of one task."""
 
 from pathlib import Path
+from zlib import crc32
 
 import cv2
 from mtl_training.data.sample import ClipSample
@@ -154,8 +155,10 @@ class SyntheticClips(torch.utils.data.Dataset[ClipSample]):
         return np.stack([_halved(frame) for frame in frames])
 
     def _name(self) -> str:
+        # The labels decide what is performed: in another order, other clips.
+        labels = f'{crc32(repr(self.labels).encode()):08x}'
         parts = [
-            'synthetic', self.task, self.split, f'{len(self)}x{self.num_frames}',
+            'synthetic', self.task, labels, self.split, f'{len(self)}x{self.num_frames}',
             f'{self.size[0]}x{self.size[1]}', f'{self.clip_seconds}s', f'seed{self.seed}',
             f'v{RENDERER_VERSION}',
         ]  # fmt: skip
