@@ -46,9 +46,9 @@ def test_a_config_survives_its_dump(toy_block) -> None:
             'settings.day must be a .* JSON knows',
         ),
         (
-            'regime.settings',
+            'data.action.settings',
             {'x': float('nan')},
-            'regime.settings.x must be a .* JSON knows, got nan',
+            'settings.x must be a .* JSON knows, got nan',
         ),
         ('optimiser.weight_decay', -1.0, 'weight_decay must not be negative, got -1.0'),
         ('iterations', 0, 'iterations must be at least 1, got 0'),
