@@ -8,6 +8,7 @@ from typing import Any
 
 from mtl_perception.ros.image_input import ImageInput, READERS
 from mtl_perception.ros.stream_statistics import StreamStatistics
+from mtl_perception.ros.transport import profile_variable
 from mtl_perception.runtime.clip_buffer import Admission
 from mtl_perception.runtime.recognizer import Recognizer
 from rclpy.node import Node
@@ -15,7 +16,7 @@ from rclpy.qos import qos_check_compatible, QoSCompatibility
 
 PROFILE_HINT = (
     'is it paused? Large images are lost where Fast DDS has too little shared memory: start the '
-    'publisher too with FASTRTPS_DEFAULT_PROFILES_FILE naming the fastdds.xml of this package'
+    f'publisher too with {profile_variable()} naming the fastdds.xml of this package'
 )
 RESETS = [admission.value for admission in Admission if admission.is_reset]
 
