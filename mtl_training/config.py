@@ -190,6 +190,12 @@ class TrainingConfig:
         _one_of('accelerator', self.accelerator, ACCELERATORS)
         if self.ema_decay is not None and not 0 < self.ema_decay < 1:
             raise ValueError(f'ema_decay must lie between 0 and 1, got {self.ema_decay}.')
+        unused = [name for name in self.network.trunks if not self.network.tasks_of(name)]
+        if unused:
+            raise ValueError(
+                f"network.trunks: no task reads the trunk '{unused[0]}'; those that tasks read: "
+                f'{sorted({task.trunk for task in self.network.tasks.values()})}.'
+            )
         if set(self.data) != set(self.network.tasks):
             raise ValueError(
                 f'data must name a data set for each task of the network, '

@@ -130,7 +130,7 @@ class ImageInput:
         self._warn(
             kind,
             f"{what} on '{self.topic}' ({kind}, {count} so far): stamp {header.sec}."
-            f"{header.nanosec:09d}, frame_id '{header.frame_id}', {width}x{height}",
+            f"{header.nanosec:09d}, frame_id '{header.frame_id[:40]}', {width}x{height}",
         )
 
 

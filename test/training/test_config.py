@@ -33,6 +33,7 @@ def test_a_config_survives_its_dump(toy_block) -> None:
     ('name', 'value', 'message'),
     [
         ('iterationz', 3, "config has no entry 'iterationz'. Did you mean 'iterations'"),
+        ('network.trunks.clp.width', 3, "no task reads the trunk 'clp'; those that tasks read"),
         ('optimiser.lrr', 1, r"config.optimiser has no entry 'lrr'. Did you mean 'lr'"),
         ('optimiser.lr', 'fast', "config.optimiser.lr must be of type float, got 'fast'"),
         ('optimiser.lr', float('nan'), 'lr must be positive, got nan'),
