@@ -23,11 +23,11 @@ def initialise(network: MultiTaskNetwork, config: TrainingConfig) -> None:
             load_torchvision_weights(network, weights, trunk=name)
     if config.trainable_stages is None:
         return
-    for name, trunk in network.trunks.items():
+    for name in network.trunks:
         settings = config.network.trunks[name]
         with torch.device('meta'):
             backbone = build_backbone(
                 settings.backbone, depth=settings.depth, width=settings.width
             )
         stages = [stage for stage, _ in backbone.stages()]
-        freeze_stages(trunk, stages, config.trainable_stages)
+        freeze_stages(network.sharing(name).copies(), stages, config.trainable_stages)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 import math
+from typing import Any
 
 from mtl_training.config import OptimiserConfig
 from mtl_training.tables import nearest
@@ -15,20 +16,32 @@ OPTIMISERS: dict[str, type[Adam]] = {'adam': Adam, 'adamw': AdamW}
 
 
 def build_optimiser(
-    config: OptimiserConfig, network: nn.Module, extra: Iterable[nn.Parameter] = ()
+    config: OptimiserConfig,
+    network: nn.Module,
+    extra: Iterable[nn.Parameter] = (),
+    multipliers: Iterable[tuple[nn.Parameter, float]] = (),
 ) -> Optimizer:
     """
-    Build the optimiser; weight decay spares biases, norms and the parameters of the weighting.
+    Build the optimiser; weight decay spares biases, norms and whatever steers the sharing.
 
-    :param extra: Parameters outside the network, those that a weighting learns.
+    :param extra: Parameters outside the network, those that a weighting or a regime learns.
+    :param multipliers: Parameters of the network whose learning rate is a multiple of the common.
     """
+    factors = {id(parameter): factor for parameter, factor in multipliers}
     trained = [p for p in network.parameters() if p.requires_grad]
-    groups = [
-        {'params': [p for p in trained if p.ndim > 1], 'weight_decay': config.weight_decay},
-        {'params': [p for p in trained if p.ndim <= 1], 'weight_decay': 0.0},
-        {'params': list(extra), 'weight_decay': 0.0},
+    plain = [p for p in trained if id(p) not in factors]
+    groups: list[dict[str, Any]] = [
+        {'params': [p for p in plain if p.ndim > 1], 'weight_decay': config.weight_decay},
+        {'params': [p for p in plain if p.ndim <= 1]},
+        {'params': list(extra)},
     ]
-    return OPTIMISERS[config.name]([g for g in groups if g['params']], lr=config.lr)
+    for factor in sorted(set(factors.values())):
+        own = [p for p in trained if factors.get(id(p)) == factor]
+        groups.append({'params': own, 'rate_multiplier': factor})
+    groups = [{'weight_decay': 0.0, 'rate_multiplier': 1.0, **g} for g in groups if g['params']]
+    optimiser = OPTIMISERS[config.name](groups, lr=config.lr)
+    set_learning_rate(optimiser, config.lr)
+    return optimiser
 
 
 def learning_rate(config: OptimiserConfig, iteration: int, iterations: int) -> float:
@@ -43,26 +56,27 @@ def learning_rate(config: OptimiserConfig, iteration: int, iterations: int) -> f
 
 
 def set_learning_rate(optimiser: Optimizer, rate: float) -> None:
-    """Set the learning rate of all parameters."""
+    """Set the learning rate of all parameters; some have a multiple of it."""
     for group in optimiser.param_groups:
-        group['lr'] = rate
+        group['lr'] = rate * group['rate_multiplier']
 
 
-def freeze_stages(trunks: nn.Module, stages: Sequence[str], trainable: Sequence[str]) -> None:
+def freeze_stages(
+    copies: Iterable[tuple[str, nn.Module]], stages: Sequence[str], trainable: Sequence[str]
+) -> None:
     """
     Stop the gradients of all stages but some.
 
-    :param trunks: Where the stages are, under any name that ends in theirs.
-    :param stages: All stage names of the backbones.
+    :param copies: The parts of a trunk, as :meth:`SharingMethod.copies` returns them.
+    :param stages: All stage names of the backbone.
     :raises ValueError: If a stage to train does not exist.
     """
     for name in trainable:
         if name not in stages:
             raise ValueError(f"trainable_stages: no stage '{name}'. {nearest(name, stages)}")
-    for name, parameter in trunks.named_parameters():
-        path = name.split('.')
-        if any(stage in path for stage in stages if stage not in trainable):
-            parameter.requires_grad_(False)
+    for path, module in copies:
+        if path.partition('.')[0] not in trainable:
+            module.requires_grad_(False)
 
 
 def set_train_mode(network: nn.Module, *, freeze_batch_norm: bool) -> None:

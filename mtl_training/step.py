@@ -73,7 +73,9 @@ class TrainingStep:
         finite = self._agree(is_finite(losses))
         if finite:
             self._optimiser.zero_grad()
-            context = StepContext(self._fabric.backward, self._shared, iteration)
+            context = StepContext(
+                self._fabric.backward, shared_parameters=self._shared, iteration=iteration
+            )
             self._weighting.backward(losses, context)
             finite = self._update()
         if not finite:

@@ -18,6 +18,7 @@ KINETICS_MEAN = (0.43216, 0.394666, 0.37645)
 KINETICS_STD = (0.22803, 0.22145, 0.216989)
 FITS = ('crop', 'pad', 'stretch')
 BACKBONES = ('resnet3d',)
+NORMS = ('batch', 'group')
 TASK_KINDS = ('classification',)
 # Far beyond any use; a damaged or hostile config must not ask for all memory.
 MAX_SIDE = 8192
@@ -62,6 +63,7 @@ class TrunkConfig:
     backbone: str = 'resnet3d'
     depth: int = 18
     width: int = 64  # channels of the stem and of the first stage
+    norm: str = 'batch'  # or 'group': each clip by itself, the same in training and evaluation
     sharing: str = 'hard'
     sharing_settings: dict[str, Any] = field(default_factory=dict)
     num_frames: int = 32
@@ -74,6 +76,8 @@ class TrunkConfig:
             raise ValueError(f'backbone must be one of {BACKBONES}, got {self.backbone!r}.')
         if not 1 <= self.width <= MAX_WIDTH:
             raise ValueError(f'width must be from 1 to {MAX_WIDTH}, got {self.width}.')
+        if self.norm not in NORMS:
+            raise ValueError(f'norm must be one of {NORMS}, got {self.norm!r}.')
         if not 1 <= self.num_frames <= MAX_FRAMES:
             raise ValueError(f'num_frames must be from 1 to {MAX_FRAMES}, got {self.num_frames}.')
         # Written so that NaN is refused too.

@@ -10,7 +10,7 @@ from typing import cast
 from mtl_perception.network.backbones import build_backbone
 from mtl_perception.network.config import NetworkConfig, TrunkConfig
 from mtl_perception.network.heads import build_head
-from mtl_perception.network.sharing import build_sharing, SharingMethod
+from mtl_perception.network.sharing import build_sharing, SampleLosses, SharingMethod
 from torch import nn, Tensor
 
 
@@ -73,18 +73,43 @@ class MultiTaskNetwork(nn.Module):
 
         :param clips: Normalised input per task; tasks may be absent, batch sizes may differ.
         :param merge: See :meth:`SharingMethod.forward_tasks`.
-        :return: ``[B, C]`` per task given, in the order of ``clips``.
+        :return: ``[B, C]`` per task given, in the order of ``clips``; in training mode
+            ``[S * B, C]`` where a sharing method samples (:meth:`SharingMethod.forward_task`).
         """
+        features: dict[str, Tensor] = {}
+        for trunk, batches in self._by_trunk(clips).items():
+            features.update(self.sharing(trunk).forward_tasks(batches, merge=merge))
+        return {task: self.heads[task](features[task]) for task in clips}
+
+    def search(self, clips: Mapping[str, Tensor], losses: SampleLosses) -> None:
+        """
+        Improve what the sharing methods optimise without gradients, once per training step.
+
+        :param clips: As for :meth:`forward_tasks`; the weights have not been trained on them yet.
+        :param losses: From logits, ``[S * B, C]`` per task, to the weighted loss of each of the S
+            samples, ``[S]`` per task.
+        """
+
+        def losses_of(features: Mapping[str, Tensor]) -> dict[str, Tensor]:
+            return losses({task: self.heads[task](values) for task, values in features.items()})
+
+        for trunk, batches in self._by_trunk(clips).items():
+            if self.sharing(trunk).searches:
+                self.sharing(trunk).search(batches, losses_of)
+
+    @property
+    def sharing_methods(self) -> list[SharingMethod]:
+        """Return the sharing methods of all trunks."""
+        return [self.sharing(name) for name in self.trunks]
+
+    def _by_trunk(self, clips: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
         by_trunk: dict[str, dict[str, Tensor]] = {}
         for task, batch in clips.items():
             if task not in self.heads:
                 raise ValueError(f"Unknown task '{task}'; known tasks: {list(self.heads)}.")
             trunk = self.config.tasks[task].trunk
             by_trunk.setdefault(trunk, {})[task] = self._prepared(trunk, batch)
-        features: dict[str, Tensor] = {}
-        for trunk, batches in by_trunk.items():
-            features.update(self.sharing(trunk).forward_tasks(batches, merge=merge))
-        return {task: self.heads[task](features[task]) for task in clips}
+        return by_trunk
 
     def _prepared(self, trunk: str, clips: Tensor) -> Tensor:
         # A static background is most of a clip and tells nothing about a motion. Without it a
@@ -107,5 +132,7 @@ class MultiTaskNetwork(nn.Module):
 
 
 def _build_trunk(config: TrunkConfig, tasks: list[str]) -> SharingMethod:
-    make_trunk = partial(build_backbone, config.backbone, depth=config.depth, width=config.width)
+    make_trunk = partial(
+        build_backbone, config.backbone, depth=config.depth, width=config.width, norm=config.norm
+    )
     return build_sharing(config.sharing, make_trunk, tasks, **config.sharing_settings)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from mtl_perception.network.multitask import MultiTaskNetwork
-from torch import nn, Tensor
+from torch import Tensor
 
 HEAD_PREFIX = 'fc.'
 
@@ -29,23 +29,26 @@ def load_torchvision_weights(
     """
     body = {k: v for k, v in state_dict.items() if not k.startswith(HEAD_PREFIX)}
     fc = {k[len(HEAD_PREFIX) :]: v for k, v in state_dict.items() if k.startswith(HEAD_PREFIX)}
-    targets: list[tuple[str, nn.Module, dict[str, Tensor]]] = [
-        (f"trunk '{trunk}'", copy_of_trunk, body)
-        for copy_of_trunk in network.sharing(trunk).trunks()
-    ]
+    copies = network.sharing(trunk).copies()
+    expected = {
+        f'{path}.{key}': value
+        for path, module in copies
+        for key, value in module.state_dict().items()
+    }
+    _check_fit(f"trunk '{trunk}'", expected, body)
     if task is not None:
         if network.config.tasks.get(task) is None or network.config.tasks[task].trunk != trunk:
             known = network.config.tasks_of(trunk)
             raise ValueError(f"Trunk '{trunk}' feeds no task '{task}'; its tasks: {known}.")
-        targets.append((f"the head of task '{task}'", network.heads[task], fc))
-    for name, module, weights in targets:
-        _check_fit(name, module, weights)
-    for _, module, weights in targets:
-        module.load_state_dict(weights, strict=False)
+        _check_fit(f"the head of task '{task}'", network.heads[task].state_dict(), fc)
+        network.heads[task].load_state_dict(fc)
+    for path, module in copies:
+        prefix = f'{path}.'
+        part = {k[len(prefix) :]: v for k, v in body.items() if k.startswith(prefix)}
+        module.load_state_dict(part, strict=False)
 
 
-def _check_fit(name: str, module: nn.Module, weights: Mapping[str, Tensor]) -> None:
-    expected = module.state_dict()
+def _check_fit(name: str, expected: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> None:
     # Weights saved before PyTorch 0.4.1 have no such counters, and nothing here reads them.
     required = {key for key in expected if not key.endswith('num_batches_tracked')}
     missing, extra = sorted(required - set(weights)), sorted(set(weights) - set(expected))

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from mtl_training.regimes.contract import Forward, Regime
+from mtl_training.regimes.contract import Forward, Regime, sample_losses
 from mtl_training.regimes.joint import JointRegime
 from mtl_training.tables import call_with, choose
 
-__all__ = ['REGIMES', 'Forward', 'JointRegime', 'Regime', 'build_regime']
+__all__ = ['REGIMES', 'Forward', 'JointRegime', 'Regime', 'build_regime', 'sample_losses']
 
 REGIMES: dict[str, type[Regime]] = {
     'joint': JointRegime,

@@ -7,8 +7,10 @@ from collections.abc import Callable, Mapping, Sequence
 from mtl_training.data.sample import ClipBatch
 from mtl_training.weighting.contract import TaskLoss
 from torch import nn, Tensor
+from torch.nn.functional import cross_entropy
 
-# Clips per task -> logits per task, through the network and its preprocessing.
+# Clips per task -> logits per task, [S * B, C], through the network and its preprocessing; S is 1
+# unless a sharing method samples its structure in training.
 Forward = Callable[[Mapping[str, ClipBatch]], dict[str, Tensor]]
 
 
@@ -39,3 +41,18 @@ class Regime(nn.Module):
         :param batches: The batches of the iteration; absent tasks are absent from the result.
         """
         raise NotImplementedError
+
+
+def sample_losses(logits: Tensor, labels: Tensor, *, label_smoothing: float = 0.0) -> Tensor:
+    """
+    Return the cross-entropy of every clip in every sample of the network's structure.
+
+    :param logits: ``[S * B, C]``.
+    :param labels: ``[B]``.
+    :return: ``[S, B]``, float32.
+    """
+    repeated = labels.repeat(len(logits) // len(labels))
+    losses = cross_entropy(
+        logits.float(), repeated, reduction='none', label_smoothing=label_smoothing
+    )
+    return losses.view(-1, len(labels))

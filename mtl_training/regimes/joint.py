@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from mtl_training.data.sample import ClipBatch
-from mtl_training.regimes.contract import Forward, Regime
+from mtl_training.regimes.contract import Forward, Regime, sample_losses
 from mtl_training.weighting.contract import TaskLoss
 from torch import Tensor
-from torch.nn.functional import cross_entropy
 
 
 class JointRegime(Regime):
@@ -33,12 +32,9 @@ class JointRegime(Regime):
         logits = forward(present)
         losses = {
             task: TaskLoss(
-                values=cross_entropy(
-                    logits[task].float(),
-                    batch.labels,
-                    reduction='none',
-                    label_smoothing=self._label_smoothing,
-                ),
+                values=sample_losses(
+                    logits[task], batch.labels, label_smoothing=self._label_smoothing
+                ).mean(0),
                 indices=batch.indices,
             )
             for task, batch in present.items()

@@ -7,11 +7,20 @@ from typing import Any
 
 from mtl_training.tables import call_with, choose
 from mtl_training.weighting.average import AverageWeighting
-from mtl_training.weighting.contract import is_finite, StepContext, TaskLoss, Weighting
+from mtl_training.weighting.contract import (
+    is_finite,
+    Losses,
+    NotFiniteError,
+    StepContext,
+    TaskLoss,
+    Weighting,
+)
 
 __all__ = [
     'WEIGHTINGS',
     'AverageWeighting',
+    'Losses',
+    'NotFiniteError',
     'StepContext',
     'TaskLoss',
     'Weighting',

@@ -119,14 +119,14 @@ def test_an_unknown_setting_is_refused(name: str) -> None:
 
 def test_hard_sharing_runs_its_trunk_once(build: Callable[[str], SharingMethod]) -> None:
     sharing = build('hard')
-    passes = count_passes(sharing.trunks()[0])
+    passes = count_passes(sharing.trunk)
     sharing(clips(2))
     assert passes == [2]
 
 
 def test_hard_sharing_merges_batches_of_one_shape(build: Callable[[str], SharingMethod]) -> None:
     sharing = build('hard')
-    passes = count_passes(sharing.trunks()[0])
+    passes = count_passes(sharing.trunk)
     sharing.forward_tasks({'action': clips(2), 'gesture': clips(1, 6), 'third': clips(3)})
     assert sorted(passes) == [1, 5]
 
@@ -155,7 +155,7 @@ def test_single_task_trunks_are_independent(build: Callable[[str], SharingMethod
     sharing = build('single_task')
     batches = {task: clips() for task in TASKS}
     sharing.forward_tasks(batches)['gesture'].square().sum().backward()
-    action, gesture, third = sharing.trunks()
+    action, gesture, third = sharing.task_trunks.values()
     assert all(p.grad is None for p in [*action.parameters(), *third.parameters()])
     assert all(p.grad is not None for p in gesture.parameters())
     before = sharing.forward_task(batches['action'], 'action')
@@ -167,5 +167,5 @@ def test_single_task_trunks_are_independent(build: Callable[[str], SharingMethod
 def test_single_task_trunks_start_from_weights_of_their_own(
     build: Callable[[str], SharingMethod],
 ) -> None:
-    first, second, _ = build('single_task').trunks()
+    first, second, _ = build('single_task').task_trunks.values()
     assert not torch.equal(first.stem[0].weight, second.stem[0].weight)

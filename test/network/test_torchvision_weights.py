@@ -56,9 +56,9 @@ def test_every_copy_of_the_trunk_gets_the_weights_and_heads_stay(theirs: VideoRe
     ours = network('single_task')
     heads = {name: value.clone() for name, value in ours.heads.state_dict().items()}
     load_torchvision_weights(ours, theirs.state_dict())
-    for trunk in ours.sharing('clip').trunks():
-        for name, value in trunk.state_dict().items():
-            assert torch.equal(value, theirs.state_dict()[name])
+    for path, module in ours.sharing('clip').copies():
+        for name, value in module.state_dict().items():
+            assert torch.equal(value, theirs.state_dict()[f'{path}.{name}'])
     for name, value in ours.heads.state_dict().items():
         assert torch.equal(value, heads[name])
 

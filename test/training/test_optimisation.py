@@ -67,7 +67,7 @@ def test_only_weights_of_layers_decay_and_no_parameter_is_lost(network) -> None:
 
 
 def test_frozen_stages_have_no_gradients_and_keep_their_statistics(network) -> None:
-    freeze_stages(network.trunks, STAGES, ['layer4'])
+    freeze_stages(network.sharing('clip').copies(), STAGES, ['layer4'])
     set_train_mode(network, freeze_batch_norm=False)
     for name, parameter in network.named_parameters():
         assert parameter.requires_grad == ('layer4' in name or name.startswith('heads'))
@@ -86,4 +86,4 @@ def test_all_norms_can_keep_their_statistics(network) -> None:
 
 def test_a_stage_that_does_not_exist_is_refused(network) -> None:
     with pytest.raises(ValueError, match=r"no stage 'layer5'"):
-        freeze_stages(network.trunks, STAGES, ['layer5'])
+        freeze_stages(network.sharing('clip').copies(), STAGES, ['layer5'])

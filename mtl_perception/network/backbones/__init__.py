@@ -10,8 +10,8 @@ BACKBONES: dict[str, type[ResNet3d]] = {
 __all__ = ['BACKBONES', 'ResNet3d', 'StagedBackbone', 'build_backbone']
 
 
-def build_backbone(name: str, *, depth: int, width: int) -> StagedBackbone:
+def build_backbone(name: str, *, depth: int, width: int, norm: str = 'batch') -> StagedBackbone:
     """Build the backbone that a config names."""
     if name not in BACKBONES:
         raise ValueError(f"Unknown backbone '{name}'; known backbones: {sorted(BACKBONES)}.")
-    return BACKBONES[name](depth=depth, width=width)
+    return BACKBONES[name](depth=depth, width=width, norm=norm)

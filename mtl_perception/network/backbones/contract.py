@@ -11,7 +11,8 @@ class StagedBackbone(nn.Module, ABC):
     """
     A backbone as an ordered list of stages followed by a pooling.
 
-    Sharing methods cut between stages, so a stage must not change its input in place.
+    Sharing methods cut between stages, or between the blocks of a stage, so neither may change
+    its input in place.
     """
 
     feature_dim: int
@@ -21,7 +22,16 @@ class StagedBackbone(nn.Module, ABC):
         """Return the named stages in the order in which they run."""
 
     @abstractmethod
-    def pool(self, x: Tensor) -> Tensor:
+    def blocks(self) -> list[tuple[str, nn.Module]]:
+        """
+        Return the parts of all stages in the order in which they run, the finest cut there is.
+
+        A block's name is its path in the backbone: that of its stage, or ``<stage>.<number>``.
+        """
+
+    @staticmethod
+    @abstractmethod
+    def pool(x: Tensor) -> Tensor:
         """Reduce the output of the last stage to features, ``[B, D]``."""
 
     def forward(self, x: Tensor) -> Tensor:

@@ -2,33 +2,47 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from math import gcd
+
 from mtl_perception.network.backbones.contract import StagedBackbone
 from mtl_perception.network.backbones.convolution import Conv3d
 from torch import nn, Tensor
 
+Norm = Callable[[int], nn.Module]
+
 BLOCKS_PER_LAYER = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3)}
+MAX_GROUPS = 32  # Wu and He, 2018
+
+
+def group_norm(channels: int) -> nn.GroupNorm:
+    """Return a group norm of at most 32 groups, with at least two channels in each."""
+    return nn.GroupNorm(gcd(channels, min(MAX_GROUPS, max(1, channels // 2))), channels)
+
+
+NORMS: dict[str, Norm] = {'batch': nn.BatchNorm3d, 'group': group_norm}
 
 
 class BasicBlock(nn.Module):
     """Two 3x3x3 convolutions with a shortcut; names and order are those of torchvision."""
 
-    def __init__(self, in_channels: int, channels: int, stride: int) -> None:
+    def __init__(self, in_channels: int, channels: int, stride: int, norm: Norm) -> None:
         super().__init__()
         self.conv1 = nn.Sequential(
             Conv3d(in_channels, channels, 3, stride=stride, padding=1, bias=False),
-            nn.BatchNorm3d(channels),
+            norm(channels),
             nn.ReLU(inplace=True),
         )
         self.conv2 = nn.Sequential(
             Conv3d(channels, channels, 3, padding=1, bias=False),
-            nn.BatchNorm3d(channels),
+            norm(channels),
         )
         self.relu = nn.ReLU(inplace=True)
         self.downsample: nn.Module | None = None
         if stride != 1 or in_channels != channels:
             self.downsample = nn.Sequential(
                 Conv3d(in_channels, channels, 1, stride=stride, bias=False),
-                nn.BatchNorm3d(channels),
+                norm(channels),
             )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -45,28 +59,33 @@ class ResNet3d(StagedBackbone):
     Depth 34 has the same blocks, [3, 4, 6, 3] of them.
     """
 
-    def __init__(self, depth: int = 18, width: int = 64) -> None:
+    def __init__(self, depth: int = 18, width: int = 64, norm: str = 'batch') -> None:
         """
         Build the stages and initialise them as torchvision does.
 
         :param depth: 18 or 34.
         :param width: Channels of the stem and of the first layer; each later layer doubles them.
+        :param norm: ``batch``, or ``group`` (Wu and He, 2018), which treats each clip by itself:
+            the same in training and evaluation, whatever else is in the batch.
         """
         super().__init__()
         if depth not in BLOCKS_PER_LAYER:
             raise ValueError(f'depth must be one of {sorted(BLOCKS_PER_LAYER)}, got {depth}.')
         if width < 1:
             raise ValueError(f'width must be at least 1, got {width}.')
+        if norm not in NORMS:
+            raise ValueError(f'norm must be one of {sorted(NORMS)}, got {norm!r}.')
+        make_norm = NORMS[norm]
         self.stem = nn.Sequential(
             Conv3d(3, width, (3, 7, 7), stride=(1, 2, 2), padding=(1, 3, 3), bias=False),
-            nn.BatchNorm3d(width),
+            make_norm(width),
             nn.ReLU(inplace=True),
         )
         blocks = BLOCKS_PER_LAYER[depth]
-        self.layer1 = _layer(width, width, blocks[0], stride=1)
-        self.layer2 = _layer(width, 2 * width, blocks[1], stride=2)
-        self.layer3 = _layer(2 * width, 4 * width, blocks[2], stride=2)
-        self.layer4 = _layer(4 * width, 8 * width, blocks[3], stride=2)
+        self.layer1 = _layer(width, width, blocks[0], 1, make_norm)
+        self.layer2 = _layer(width, 2 * width, blocks[1], 2, make_norm)
+        self.layer3 = _layer(2 * width, 4 * width, blocks[2], 2, make_norm)
+        self.layer4 = _layer(4 * width, 8 * width, blocks[3], 2, make_norm)
         self.feature_dim = 8 * width
         for module in self.modules():
             if isinstance(module, nn.Conv3d):
@@ -77,13 +96,23 @@ class ResNet3d(StagedBackbone):
         names = ('stem', 'layer1', 'layer2', 'layer3', 'layer4')
         return [(name, getattr(self, name)) for name in names]
 
-    def pool(self, x: Tensor) -> Tensor:
+    def blocks(self) -> list[tuple[str, nn.Module]]:
+        """Return the stem and the residual blocks, ``layer1.0`` to the last of ``layer4``."""
+        blocks: list[tuple[str, nn.Module]] = [('stem', self.stem)]
+        for name, layer in self.stages()[1:]:
+            blocks += [(f'{name}.{i}', block) for i, block in layer.named_children()]
+        return blocks
+
+    @staticmethod
+    def pool(x: Tensor) -> Tensor:
         """Average over time and space: ``[B, D, T, H, W]`` to ``[B, D]``."""
         return x.mean((2, 3, 4))
 
 
-def _layer(in_channels: int, channels: int, num_blocks: int, stride: int) -> nn.Sequential:
-    first = BasicBlock(in_channels, channels, stride)
+def _layer(
+    in_channels: int, channels: int, num_blocks: int, stride: int, norm: Norm
+) -> nn.Sequential:
+    first = BasicBlock(in_channels, channels, stride, norm)
     return nn.Sequential(
-        first, *(BasicBlock(channels, channels, 1) for _ in range(num_blocks - 1))
+        first, *(BasicBlock(channels, channels, 1, norm) for _ in range(num_blocks - 1))
     )

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from inspect import Parameter, signature
 from typing import Any
 
-from mtl_perception.network.sharing.contract import MakeTrunk, SharingMethod
+from mtl_perception.network.sharing.contract import MakeTrunk, SampleLosses, SharingMethod
 from mtl_perception.network.sharing.hard import HardSharing
 from mtl_perception.network.sharing.single_task import SingleTask
 
@@ -14,7 +14,15 @@ SHARING: dict[str, Any] = {
     'single_task': SingleTask,
 }
 
-__all__ = ['SHARING', 'HardSharing', 'MakeTrunk', 'SharingMethod', 'SingleTask', 'build_sharing']
+__all__ = [
+    'SHARING',
+    'HardSharing',
+    'MakeTrunk',
+    'SampleLosses',
+    'SharingMethod',
+    'SingleTask',
+    'build_sharing',
+]
 
 
 def build_sharing(

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from mtl_perception.network.backbones import StagedBackbone
 from mtl_perception.network.sharing.contract import MakeTrunk, SharingMethod
 import torch
-from torch import Tensor
+from torch import nn, Tensor
 
 
 class HardSharing(SharingMethod):
@@ -18,9 +17,9 @@ class HardSharing(SharingMethod):
         self.trunk = make_trunk()
         self.feature_dim = self.trunk.feature_dim
 
-    def trunks(self) -> list[StagedBackbone]:
-        """Return the one trunk."""
-        return [self.trunk]
+    def copies(self) -> list[tuple[str, nn.Module]]:
+        """Return the stages of the one trunk."""
+        return list(self.trunk.stages())
 
     def forward(self, clips: Tensor) -> dict[str, Tensor]:
         """Return the same features for every task; the trunk runs once."""

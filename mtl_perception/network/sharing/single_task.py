@@ -16,11 +16,16 @@ class SingleTask(SharingMethod):
     def __init__(self, make_trunk: MakeTrunk, tasks: Sequence[str]) -> None:
         super().__init__(tasks)
         self.task_trunks = nn.ModuleDict({task: make_trunk() for task in tasks})
-        self.feature_dim = self.trunks()[0].feature_dim
+        self.feature_dim = cast('StagedBackbone', self.task_trunks[tasks[0]]).feature_dim
 
-    def trunks(self) -> list[StagedBackbone]:
-        """Return the trunks in the order of the tasks."""
-        return [cast('StagedBackbone', self.task_trunks[task]) for task in self.tasks]
+    def copies(self) -> list[tuple[str, nn.Module]]:
+        """Return the stages of every trunk, in the order of the tasks."""
+        trunks = [cast('StagedBackbone', self.task_trunks[task]) for task in self.tasks]
+        return [stage for trunk in trunks for stage in trunk.stages()]
+
+    def shared_parameters(self) -> list[nn.Parameter]:
+        """Return nothing: no parameter is shared."""
+        return []
 
     def forward(self, clips: Tensor) -> dict[str, Tensor]:
         """Return the features of the same clips from every task's own trunk."""
