@@ -15,10 +15,12 @@ from mtl_training.weighting.contract import (
     TaskLoss,
     Weighting,
 )
+from mtl_training.weighting.instance_level import InstanceLevelWeighting
 
 __all__ = [
     'WEIGHTINGS',
     'AverageWeighting',
+    'InstanceLevelWeighting',
     'Losses',
     'NotFiniteError',
     'StepContext',
@@ -30,6 +32,7 @@ __all__ = [
 
 WEIGHTINGS: dict[str, type[Weighting]] = {
     'average': AverageWeighting,
+    'instance_level': InstanceLevelWeighting,
 }
 
 
