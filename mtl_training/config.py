@@ -137,6 +137,9 @@ class TrainingConfig:
     :param weighting: How the losses of the tasks become one update.
     :param regime: How the tasks take turns.
     :param evaluation: Validation and the choice of the best network.
+    :param merge_tasks: Run the batches of all tasks through what they share in one pass; null:
+        unless the weighting needs the gradients of each task by itself. False makes live batch
+        norms see the same under every weighting.
     :param trainable_stages: Stages of the backbones that train; null trains all.
     :param freeze_batch_norm: Keep the statistics of the initial weights.
     :param init_weights: File of a torchvision state dict for the clip trunks.
@@ -162,6 +165,7 @@ class TrainingConfig:
     weighting: MethodConfig = field(default_factory=lambda: MethodConfig(name='average'))
     regime: MethodConfig = field(default_factory=lambda: MethodConfig(name='joint'))
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+    merge_tasks: bool | None = None
     trainable_stages: tuple[str, ...] | None = None
     freeze_batch_norm: bool = False
     init_weights: str | None = None

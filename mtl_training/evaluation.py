@@ -11,6 +11,7 @@ from mtl_perception.network.preprocessing import FramePreprocessor
 from mtl_training.data.loading import evaluation_batches
 from mtl_training.data.sample import ClipBatch, ClipDataset
 from mtl_training.metrics import ConfusionMatrix, Evaluation
+from mtl_training.processes import sum_over_processes
 import torch
 from torch import nn, Tensor
 from torch.nn.functional import cross_entropy
@@ -62,6 +63,7 @@ def evaluate(
     channels_last: bool = False,
     autocast: Callable[[], AbstractContextManager[object]] = nullcontext,
     on_batch: Callable[[str, int], None] = lambda task, clips: None,
+    share: tuple[int, int] = (0, 1),
 ) -> Evaluation:
     """
     Run a network over whole data sets.
@@ -69,6 +71,8 @@ def evaluate(
     :param network: In evaluation mode, usually deployed.
     :param datasets: One per task; tasks of the network may be absent.
     :param on_batch: Called with the task and the number of clips after each batch.
+    :param share: This process and how many there are: each evaluates its share of the clips, and
+        all get the result of all.
     """
     device = device or torch.device('cpu')
     dtype = next(network.parameters()).dtype
@@ -76,12 +80,16 @@ def evaluate(
     result = Evaluation({task: ConfusionMatrix(d.labels) for task, d in datasets.items()})
     for task, dataset in datasets.items():
         total = torch.zeros((), dtype=torch.float64)
-        for batch in evaluation_batches(dataset, batch_size, workers=workers):
+        for batch in evaluation_batches(dataset, batch_size, workers=workers, share=share):
             batch = batch.to(device)
             with autocast():
                 logits = network.forward_tasks(inputs({task: batch}))[task].float()
             total += cross_entropy(logits, batch.labels, reduction='sum').double().cpu()
             result.confusions[task].update(logits.argmax(1), batch.labels)
             on_batch(task, len(batch.labels))
+        if share[1] > 1:
+            counts = result.confusions[task].counts
+            result.confusions[task].counts = sum_over_processes(counts.to(device)).cpu()
+            total = sum_over_processes(total.to(device)).cpu()
         result.losses[task] = float(total) / max(1, len(dataset))
     return result

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 import math
-from typing import cast
 
 from lightning_fabric import Fabric
-from lightning_fabric.wrappers import _FabricModule, _FabricOptimizer
+from lightning_fabric.wrappers import _FabricOptimizer
+from mtl_perception.network.multitask import MultiTaskNetwork
 from mtl_training.data.sample import ClipBatch
 from mtl_training.evaluation import TaskInputs
 from mtl_training.metrics import top1
-from mtl_training.regimes import Regime
-from mtl_training.weighting import is_finite, StepContext, Weighting
+from mtl_training.processes import average_gradients, mean_over_processes, rows_of_all_processes
+from mtl_training.regimes import Regime, sample_losses
+from mtl_training.weighting import NotFiniteError, StepContext, TaskLoss, Weighting
 import torch
 from torch import nn, Tensor
+
+Batches = Mapping[str, ClipBatch]
 
 
 class DivergedError(ValueError):
@@ -36,6 +40,12 @@ class TrainingStep:
     Run the network on the batches of an iteration and update it.
 
     A loss or gradient that is not finite skips the update: nothing changes, but it is counted.
+    With several processes each has its share of every batch, and all of them do the same step:
+    that of one process with all samples.
+
+    :param merge: Run the batches of all tasks through what they share in one pass.
+    :param iterations: Of the whole run.
+    :param scaled: The precision scales the losses (16-mixed).
     """
 
     patience = 200  # skipped steps in a row that mean the training has diverged
@@ -43,59 +53,122 @@ class TrainingStep:
     def __init__(
         self,
         fabric: Fabric,
-        network: _FabricModule,
+        network: MultiTaskNetwork,
         optimiser: _FabricOptimizer,
         *,
         inputs: TaskInputs,
         regime: Regime,
         weighting: Weighting,
         clip_norm: float | None,
+        merge: bool,
+        iterations: int,
         scaled: bool = False,
     ) -> None:
         self._fabric, self._network, self._optimiser = fabric, network, optimiser
         self._inputs, self._regime, self._weighting = inputs, regime, weighting
-        self._clip_norm = clip_norm
-        trunks = cast(nn.Module, network.module.trunks)
-        self._shared = tuple(trunks.parameters())
-        self._scaled = scaled
+        self._clip_norm, self._merge = clip_norm, merge
+        self._iterations, self._scaled = iterations, scaled
+        self._searches = any(method.searches for method in network.sharing_methods)
+        self._shared = tuple(
+            parameter
+            for method in network.sharing_methods
+            for parameter in method.shared_parameters()
+        )
+        self._trained = tuple(p for p in network.parameters() if p.requires_grad)
         self.num_skipped = 0
         self._skipped_in_a_row = 0
 
-    def __call__(self, iteration: int, batches: Mapping[str, ClipBatch]) -> StepResult:
+    @property
+    def looks_ahead(self) -> bool:
+        """Tell whether a step needs the batches of the next one as well."""
+        return self._searches or self._weighting.uses_upcoming_batch
+
+    def __call__(
+        self, iteration: int, batches: Batches, upcoming: Batches | None = None
+    ) -> StepResult:
         """
         Train on the batches of an iteration.
 
+        :param upcoming: The batches of the next one, which the weights have not seen yet: for what
+            is to be judged on clips that it was not trained on. Nothing is trained on them here.
         :raises DivergedError: If no step has been finite for long.
         """
-        batches = {task: batch.to(self._fabric.device) for task, batch in batches.items()}
+        device = self._fabric.device
+        batches = {task: batch.to(device) for task, batch in batches.items()}
+        ahead = {task: batch.to(device) for task, batch in (upcoming or {}).items()}
+        for method in self._network.sharing_methods:
+            method.set_progress(iteration / max(1, self._iterations))
+        if self._searches:
+            self._search(ahead)
         buffers = [buffer.clone() for buffer in self._network.buffers()]
         losses, logits = self._regime.losses(self._forward, batches)
-        finite = self._agree(is_finite(losses))
+        losses, means = _joined(losses)
+        finite = bool(torch.isfinite(means).all())
         if finite:
-            self._optimiser.zero_grad()
-            context = StepContext(
-                self._fabric.backward, shared_parameters=self._shared, iteration=iteration
-            )
-            self._weighting.backward(losses, context)
-            finite = self._update()
+            finite = self._train(losses, self._context(iteration, ahead))
         if not finite:
             # The forward pass has moved the statistics of the norms already.
             for buffer, before in zip(self._network.buffers(), buffers):
                 buffer.copy_(before)
+        elif self._weighting.uses_losses_after:
+            self._weighting.after_step(self._losses_again(batches))
         self._count(finite)
         return StepResult(
-            loss={task: float(loss.mean().detach()) for task, loss in losses.items()},
+            loss=dict(zip(losses, means.tolist())),
             accuracy=top1(logits, {task: batch.labels for task, batch in batches.items()}),
             skipped=not finite,
         )
 
-    def _forward(self, batches: Mapping[str, ClipBatch]) -> dict[str, Tensor]:
-        merge = not self._weighting.separate_graphs
+    def _forward(self, batches: Batches) -> dict[str, Tensor]:
         clips = self._inputs(batches)
-        # Fabric's wrapper does this for ``forward`` alone, unless there are several processes.
         with self._fabric.autocast():
-            logits: dict[str, Tensor] = self._network.forward_tasks(clips, merge=merge)
-        return logits
+            return self._network.forward_tasks(clips, merge=self._merge)
+
+    def _context(self, iteration: int, ahead: Batches) -> StepContext:
+        return StepContext(
+            backward=self._fabric.backward,
+            shared_parameters=self._shared,
+            parameters=self._trained,
+            iteration=iteration,
+            iterations=self._iterations,
+            learning_rate=float(self._optimiser.param_groups[0]['lr']),
+            loss_scale=self._loss_scale(),
+            reduce=mean_over_processes,
+            gather=rows_of_all_processes,
+            upcoming_losses=lambda: self._losses_of(ahead),
+        )
+
+    def _loss_scale(self) -> float:
+        scaler = getattr(self._fabric.strategy.precision, 'scaler', None)
+        return float(scaler.get_scale()) if scaler is not None else 1.0
+
+    def _train(self, losses: dict[str, TaskLoss], context: StepContext) -> bool:
+        """Do the backward pass and the update; return whether all of it was finite."""
+        self._optimiser.zero_grad()
+        extra = self._gradients_of_regularisation()
+        try:
+            self._weighting.backward(losses, context)
+        except NotFiniteError:
+            if self._scaled:
+                # The loss scaler must see the overflow: it skips the step and scales less.
+                self._update()
+            return False
+        for parameter, gradient in extra:
+            parameter.grad = gradient if parameter.grad is None else parameter.grad.add_(gradient)
+        average_gradients(p for group in self._optimiser.param_groups for p in group['params'])
+        return self._update()
+
+    def _gradients_of_regularisation(self) -> list[tuple[nn.Parameter, Tensor]]:
+        all_terms = [method.regularisation() for method in self._network.sharing_methods]
+        terms = [term for term in all_terms if term is not None]
+        if not terms:
+            return []
+        # Apart from the tasks' gradients, which a weighting may want to itself, but through graphs
+        # that they go through as well.
+        self._fabric.backward(torch.stack(terms).sum(), retain_graph=True)
+        found = [(p, p.grad) for p in self._trained if p.grad is not None]
+        self._optimiser.zero_grad()
+        return found
 
     def _update(self) -> bool:
         norm = self._fabric.clip_gradients(
@@ -110,11 +183,37 @@ class TrainingStep:
             self._optimiser.step()
         return finite
 
-    def _agree(self, finite: bool) -> bool:
-        if self._fabric.world_size == 1:
-            return finite
-        votes = self._fabric.all_reduce(torch.tensor(float(finite)), reduce_op='sum')
-        return float(cast(Tensor, votes)) == self._fabric.world_size
+    # -- Passes that train nothing -------------------------------------------------------------
+
+    def _search(self, batches: Batches) -> None:
+        weights = self._weighting.weights()
+
+        def losses(logits: Mapping[str, Tensor]) -> dict[str, Tensor]:
+            means = {
+                task: sample_losses(values, batches[task].labels).mean(1) * weights[task]
+                for task, values in logits.items()
+            }
+            return {task: mean_over_processes(values) for task, values in means.items()}
+
+        clips = self._inputs(batches)
+        with torch.no_grad(), self._fabric.autocast():
+            self._network.search(clips, losses)
+
+    def _losses_of(self, batches: Batches) -> dict[str, TaskLoss]:
+        with self._buffers_kept():
+            losses, _ = self._regime.losses(self._forward, batches)
+        return _joined(losses)[0]
+
+    def _losses_again(self, batches: Batches) -> dict[str, Tensor]:
+        with torch.no_grad():
+            return {task: loss.mean() for task, loss in self._losses_of(batches).items()}
+
+    @contextmanager
+    def _buffers_kept(self) -> Iterator[None]:
+        before = [buffer.clone() for buffer in self._network.buffers()]
+        yield
+        for buffer, value in zip(self._network.buffers(), before):
+            buffer.copy_(value)
 
     def _count(self, finite: bool) -> None:
         self.num_skipped += not finite
@@ -124,6 +223,19 @@ class TrainingStep:
                 f'the last {self.patience} steps had a loss or gradient that is not finite: '
                 'the training has diverged; a lower optimiser.lr or optimiser.clip_norm helps.'
             )
+
+
+def _joined(losses: Mapping[str, TaskLoss]) -> tuple[dict[str, TaskLoss], Tensor]:
+    """Return the losses with what their means lack to those of all processes, and these means."""
+    if not losses:
+        return {}, torch.zeros(0)
+    own = torch.stack([loss.values.detach().mean() for loss in losses.values()])
+    means = mean_over_processes(own)
+    offsets = (means - own).unbind()
+    joined = {
+        task: replace(loss, offset=offset) for (task, loss), offset in zip(losses.items(), offsets)
+    }
+    return joined, means
 
 
 def count_parameters(module: nn.Module, *, trained: bool = False) -> int:

@@ -6,10 +6,13 @@ from collections import Counter
 from collections.abc import Mapping
 from contextlib import closing, nullcontext
 from dataclasses import dataclass, field
+from itertools import pairwise, repeat
 from pathlib import Path
+from statistics import median
 import time
 from typing import Any, cast
 
+from lightning_fabric.wrappers import _FabricOptimizer
 from mtl_perception.checkpoint import load_network, save_checkpoint
 from mtl_perception.network.config import NetworkConfig
 from mtl_perception.network.multitask import MultiTaskNetwork
@@ -39,8 +42,9 @@ from mtl_training.run_state import (
     RunState,
     save_state,
 )
-from mtl_training.step import count_parameters, StepResult, TrainingStep
+from mtl_training.step import Batches, count_parameters, StepResult, TrainingStep
 from mtl_training.stop_request import StopRequest
+from mtl_training.synced_batch_norm import sync_batch_norms
 from mtl_training.weighting import build_weighting
 from rich.console import Console
 import torch
@@ -99,6 +103,7 @@ class Trainer:
             with_labels(network_config, self._datasets[split])
         self._build(network_config)
         self._progress = Progress()
+        self._step_ms: list[float] = []  # since the last line of metrics
         self._iteration = 0
         self._stop_request = StopRequest(self._say)
 
@@ -111,12 +116,24 @@ class Trainer:
             network = network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
         self._weighting = build_weighting(
             config.weighting.name, tasks, **config.weighting.settings
-        ).to(fabric.device)
+        )
+        self._weighting.prepare(
+            {task: len(data) for task, data in self._datasets['train'].items()}
+        )
+        self._weighting.to(fabric.device)
         self._regime = build_regime(config.regime.name, tasks, **config.regime.settings)
         self._regime.to(fabric.device)
-        optimiser = build_optimiser(config.optimiser, network, self._weighting.parameters())
-        wrapped, wrapped_optimiser = fabric.setup(network, optimiser)
-        wrapped.mark_forward_method('forward_tasks')
+        if fabric.world_size > 1:
+            sync_batch_norms(network)
+        # Not Fabric's wrapper: its hooks would average gradients that a weighting has yet to make.
+        fabric.strategy.precision.convert_module(fabric.to_device(network))
+        optimiser = build_optimiser(
+            config.optimiser,
+            network,
+            [*self._weighting.parameters(), *self._regime.parameters()],
+            [pair for method in network.sharing_methods for pair in method.rate_multipliers()],
+        )
+        wrapped_optimiser = cast(_FabricOptimizer, fabric.setup_optimizers(optimiser))
         dtype = next(network.parameters()).dtype
         self._inputs = TaskInputs(network_config, channels_last=config.channels_last, dtype=dtype)
         self._inputs.to(fabric.device)
@@ -127,14 +144,25 @@ class Trainer:
             self._averaged = AveragedModel(network, multi_avg_fn=average, use_buffers=True)
         self._step = TrainingStep(
             fabric,
-            wrapped,
+            network,
             wrapped_optimiser,
             inputs=self._inputs,
             regime=self._regime,
             weighting=self._weighting,
             clip_norm=config.optimiser.clip_norm,
+            merge=self._merges_tasks(),
+            iterations=config.iterations,
             scaled=config.precision == '16-mixed',
         )
+
+    def _merges_tasks(self) -> bool:
+        asked, separate = self._config.merge_tasks, self._weighting.separate_graphs
+        if asked and separate:
+            raise ValueError(
+                f"merge_tasks must not be true with weighting '{self._config.weighting.name}', "
+                'which needs the gradients of each task by itself.'
+            )
+        return not separate if asked is None else asked
 
     @property
     def is_main_process(self) -> bool:
@@ -157,7 +185,7 @@ class Trainer:
             self._resume()
         if self._fabric.is_global_zero:
             self._folder.rewind(self._iteration)
-        batches = training_batches(
+        stream = training_batches(
             self._datasets['train'],
             self._config,
             tasks_at=self._regime.tasks_at,
@@ -165,21 +193,24 @@ class Trainer:
             rank=self._fabric.global_rank,
             world_size=self._fabric.world_size,
         )
+        batches = pairwise(stream) if self._step.looks_ahead else zip(stream, repeat(None))
         first, total = self._iteration, self._config.iterations
         self._writer = self._open_tensorboard()
         shown = TrainingProgress(self._console, first, total)
         closing_writer = closing(self._writer) if self._writer else nullcontext()
         with closing_writer, self._stop_request, shown as self._shown:
             while self._iteration < total and not self._should_stop():
-                self._iterate(next(batches))
+                self._iterate(*next(batches))
         return self._finish()
 
-    def _iterate(self, batches: Any) -> None:
+    def _iterate(self, batches: Batches, upcoming: Batches | None) -> None:
         config = self._config
         rate = learning_rate(config.optimiser, self._iteration, config.iterations)
         set_learning_rate(self._optimiser, rate)
         set_train_mode(self._network, freeze_batch_norm=config.freeze_batch_norm)
-        result = self._step(self._iteration, batches)
+        started = time.perf_counter()
+        result = self._step(self._iteration, batches, upcoming)
+        self._step_ms.append(1e3 * (time.perf_counter() - started))
         if self._averaged is not None and not result.skipped:
             self._averaged.update_parameters(self._network)
         self._iteration += 1
@@ -197,9 +228,14 @@ class Trainer:
     # -- Validation --------------------------------------------------------------------------
 
     def _validate(self) -> None:
-        evaluation = self._evaluate(self._current(), self._datasets['val'])
+        share = (self._fabric.global_rank, self._fabric.world_size)
+        evaluation = self._evaluate(self._current(), self._datasets['val'], share)
         figures = evaluation.summary()
-        self._log({'kind': 'val', 'iteration': self._iteration, **figures})
+        structure = {
+            name: self._network.sharing(name).structure() for name in self._network.trunks
+        }
+        record = {'kind': 'val', 'iteration': self._iteration, **figures}
+        self._log({**record, 'structure': structure})
         chosen = figures[f'{self._config.evaluation.selection}_accuracy']
         if chosen >= self._progress.best:
             self._progress.best, self._progress.best_iteration = chosen, self._iteration
@@ -211,7 +247,10 @@ class Trainer:
         self._say(f'validation {self._iteration}: {shares}  cumulative {cumulative:.1%}{best}')
 
     def _evaluate(
-        self, network: MultiTaskNetwork, datasets: Mapping[str, ClipDataset]
+        self,
+        network: MultiTaskNetwork,
+        datasets: Mapping[str, ClipDataset],
+        share: tuple[int, int] = (0, 1),
     ) -> Evaluation:
         return evaluate(
             network.deploy(),
@@ -221,6 +260,7 @@ class Trainer:
             workers=self._config.workers,
             channels_last=self._config.channels_last,
             autocast=self._fabric.autocast,
+            share=share,
         )
 
     def _current(self) -> MultiTaskNetwork:
@@ -315,6 +355,8 @@ class Trainer:
         finite = {task: value for task, value in result.loss.items() if value - value == 0}
         record = {'kind': 'train', 'iteration': self._iteration, 'lr': rate, 'loss': finite}
         record |= {'accuracy': result.accuracy, 'weights': self._weighting.weights()}
+        record |= {'step_ms': round(median(self._step_ms), 3)}
+        self._step_ms.clear()
         self._log(record | {'skipped': self._progress.num_skipped})
 
     def _log(self, record: Mapping[str, Any]) -> None:
@@ -372,8 +414,17 @@ class Trainer:
             f'best_{self._config.evaluation.selection}_accuracy': self._progress.best,
             'samples': dict(self._progress.samples),
             'skipped_steps': self._progress.num_skipped,
+            'parameters': {
+                'training': count_parameters(self._network),
+                'deployed': count_parameters(self._network.deploy()),
+            },
+            'step_ms': self._median_step_ms(),
             **rounded(self._cost()),
         }
+
+    def _median_step_ms(self) -> float | None:
+        times = [record['step_ms'] for record in self._folder.records() if 'step_ms' in record]
+        return round(median(times), 3) if times else None
 
     def _final_evaluation(self) -> dict[str, Any]:
         """Evaluate the best network, as stored, and draw its mistakes."""
@@ -391,4 +442,8 @@ class Trainer:
             git_revision=checkpoint.git_revision,
             dtype=self._config.checkpoint_dtype,
         )
+        figures['confusion'] = {
+            task: {'labels': list(matrix.labels), 'counts': matrix.counts.tolist()}
+            for task, matrix in evaluation.confusions.items()
+        }
         return {split: figures}

@@ -24,7 +24,7 @@ from mtl_training.data.sample import ClipBatch, ClipDataset, ClipSample, collate
 from mtl_training.data.synthetic import SyntheticClips
 from mtl_training.tables import call_with, choose
 import torch
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Subset
 
 # Called as factory(task, split, num_frames=, clip_seconds=, size=(height, width), **settings).
 DATASETS: dict[str, Callable[..., Any]] = {
@@ -119,11 +119,12 @@ def training_batches(
 
 
 def evaluation_batches(
-    dataset: ClipDataset, batch_size: int, *, workers: int = 0
+    dataset: ClipDataset, batch_size: int, *, workers: int = 0, share: tuple[int, int] = (0, 1)
 ) -> Iterator[ClipBatch]:
-    """Yield every sample of a data set once, in order."""
+    """Yield every sample of a data set once, in order; with several processes, a share of them."""
+    fixed = FixedDataset(dataset)
     loader: DataLoader[ClipSample] = DataLoader(
-        FixedDataset(dataset),
+        fixed if share[1] == 1 else Subset(fixed, range(share[0], len(fixed), share[1])),
         batch_size=batch_size,
         collate_fn=collate_clips,
         num_workers=workers,

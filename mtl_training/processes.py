@@ -1,0 +1,53 @@
+"""
+What the processes of a run exchange.
+
+The gradients are averaged here once per step, after the whole backward pass, and not by hooks
+during it: a step may run several backward passes, or leave out the parameters of a branch that it
+did not draw.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+from torch import distributed, nn, Tensor
+
+
+def world_size() -> int:
+    """Return the number of processes of the run."""
+    return distributed.get_world_size() if distributed.is_initialized() else 1
+
+
+def mean_over_processes(values: Tensor) -> Tensor:
+    """Return the mean of a tensor over all processes, without a graph."""
+    return sum_over_processes(values) / world_size() if world_size() > 1 else values.detach()
+
+
+def sum_over_processes(values: Tensor) -> Tensor:
+    """Return the sum of a tensor over all processes, without a graph."""
+    total = values.detach().clone()
+    if world_size() > 1:
+        distributed.all_reduce(total)
+    return total
+
+
+def rows_of_all_processes(values: Tensor) -> Tensor:
+    """Return the rows of a tensor of all processes, in their order; each has as many."""
+    if world_size() == 1:
+        return values.detach()
+    parts = [torch.empty_like(values) for _ in range(world_size())]
+    distributed.all_gather(parts, values.detach().contiguous())
+    return torch.cat(parts)
+
+
+def average_gradients(parameters: Iterable[nn.Parameter]) -> None:
+    """Replace the gradients that there are by their means over all processes."""
+    if world_size() == 1:
+        return
+    gradients = [p.grad for p in parameters if p.grad is not None]
+    if not gradients:
+        return
+    flat = mean_over_processes(torch.cat([gradient.reshape(-1) for gradient in gradients]))
+    for gradient, part in zip(gradients, flat.split([g.numel() for g in gradients])):
+        gradient.copy_(part.view(gradient.shape))

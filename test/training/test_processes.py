@@ -1,0 +1,97 @@
+"""Runs on several processes are those of one process with the same global batch."""
+
+from copy import deepcopy
+import json
+import os
+from pathlib import Path
+import socket
+import subprocess
+import sys
+
+from mtl_training.run_folder import RunFolder
+import pytest
+from safetensors.torch import load_file
+import torch
+
+ROOT = Path(__file__).parents[2]
+MANY = Path(__file__).with_name('many_runs.py')
+# What differs between the runs: sharing with its settings, weighting with its, norm.
+RUNS = {
+    'average, live batch norms': ('hard', {}, 'average', {}, 'batch'),
+    'single tasks': ('single_task', {}, 'average', {}, 'batch'),
+}
+
+
+def block_of(toy_block: dict, name: str, devices: int) -> dict:
+    sharing, sharing_settings, weighting, settings, norm = RUNS[name]
+    block = deepcopy(toy_block)
+    trunk = block['network']['trunks']['clip']
+    trunk |= {'sharing': sharing, 'sharing_settings': sharing_settings, 'norm': norm}
+    block |= {
+        'weighting': {'name': weighting, 'settings': settings},
+        'iterations': 3,
+        'precision': '64-true',  # so that nothing but a mistake can differ
+        'devices': devices,
+        'optimiser': {'name': 'adam', 'lr': 1e-3},
+        'evaluation': {'every': 3, 'batch_size': 5},
+    }
+    return block
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(('127.0.0.1', 0))
+        return probe.getsockname()[1]
+
+
+@pytest.fixture(scope='module')
+def folders(tmp_path_factory) -> Path:
+    return tmp_path_factory.mktemp('processes')
+
+
+@pytest.fixture
+def trained(toy_block, folders) -> Path:
+    """Train every config on one process and on two, once."""
+    if not (folders / 'done').exists():
+        for devices in (1, 2):
+            jobs = [
+                (block_of(toy_block, name, devices), str(folders / f'{devices}' / str(number)))
+                for number, name in enumerate(RUNS)
+            ]
+            listed = folders / f'{devices}.json'
+            listed.write_text(json.dumps(jobs))
+            command = [sys.executable]
+            if devices > 1:
+                command += ['-m', 'torch.distributed.run', f'--nproc-per-node={devices}']
+                command += ['--master-addr=127.0.0.1', f'--master-port={free_port()}']
+            done = subprocess.run(
+                [*command, str(MANY), str(listed)],
+                capture_output=True,
+                text=True,
+                timeout=600,
+                check=False,
+                env={**os.environ, 'PYTHONPATH': str(ROOT)},
+            )
+            assert done.returncode == 0, done.stderr[-4000:]
+        (folders / 'done').touch()
+    return folders
+
+
+@pytest.mark.parametrize('name', RUNS)
+def test_two_processes_do_what_one_does(name, trained) -> None:
+    one, two = (trained / str(devices) / str(list(RUNS).index(name)) for devices in (1, 2))
+    for file in ('last.safetensors', 'state.safetensors'):
+        expected, got = load_file(one / file), load_file(two / file)
+        assert expected.keys() == got.keys()
+        for key, value in expected.items():
+            if key.startswith('rng'):
+                continue
+            torch.testing.assert_close(
+                got[key], value, rtol=1e-6, atol=1e-9, msg=lambda m, key=key: f'{key}: {m}'
+            )
+    pairs = list(zip(RunFolder(one).records(), RunFolder(two).records(), strict=True))
+    assert any(record['kind'] == 'val' for record, _ in pairs)
+    for expected, got in pairs:
+        assert got['loss'] == pytest.approx(expected['loss'], rel=1e-6)
+        if expected['kind'] == 'val':
+            assert got['accuracy'] == expected['accuracy']
