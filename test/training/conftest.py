@@ -9,16 +9,27 @@ import torch
 import yaml
 
 TOY = Path(__file__).with_name('toy_run.py')
+TOY_WEIGHTING = Path(__file__).parent / 'weighting' / 'toy.py'
+
+
+def _load(name, path):
+    spec = importlib.util.spec_from_file_location(name, path)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module
 
 
 @pytest.fixture(scope='session', autouse=True)
 def toy_module():
     """Load the toy data set, which registers itself."""
-    spec = importlib.util.spec_from_file_location('toy_run', TOY)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules['toy_run'] = module
-    spec.loader.exec_module(module)
-    return module
+    return _load('toy_run', TOY)
+
+
+@pytest.fixture(scope='session')
+def toy():
+    """Return the module of the toy problem that every weighting is tested on."""
+    return _load('toy_weighting', TOY_WEIGHTING)
 
 
 @pytest.fixture(autouse=True)
