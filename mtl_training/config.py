@@ -36,6 +36,8 @@ class DataConfig:
     :param train: Settings of the training split; they win over ``settings``.
     :param val: Settings of the validation split.
     :param test: Settings of the test split.
+    :param label_noise: Share of the training clips that get a wrong label, on purpose.
+    :param label_noise_seed: Which of them, and which label instead.
     """
 
     dataset: str
@@ -43,6 +45,14 @@ class DataConfig:
     train: dict[str, Any] = field(default_factory=dict)
     val: dict[str, Any] = field(default_factory=dict)
     test: dict[str, Any] = field(default_factory=dict)
+    label_noise: float = 0.0
+    label_noise_seed: int = 0
+
+    def __post_init__(self) -> None:
+        # Written so that NaN is refused too.
+        if not 0 <= self.label_noise < 1:
+            raise ValueError(f'label_noise must lie in [0, 1), got {self.label_noise}.')
+        _at_least('label_noise_seed', self.label_noise_seed, 0)
 
     def of_split(self, split: str) -> dict[str, Any]:
         """Return the settings of a split."""

@@ -92,6 +92,10 @@ class FolderClips:
         frames = read_frames(video.path, times, self._resized)
         return ClipSample(torch.stack(frames), video.label, index)
 
+    def describe(self, index: int) -> str:
+        """Return the file of a clip."""
+        return str(self.videos[index].path)
+
     def _resized(self, frame: Frame) -> Tensor:
         return self._preprocessor.resize(torch.from_numpy(frame)[None])[0].permute(1, 2, 0)
 

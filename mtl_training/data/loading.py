@@ -13,6 +13,7 @@ import cv2
 from mtl_perception.network.config import NetworkConfig
 from mtl_training.config import DataConfig, TrainingConfig
 from mtl_training.data.folder import FolderClips
+from mtl_training.data.label_noise import NoisyLabels
 from mtl_training.data.multitask import (
     collate_tasks,
     FixedDataset,
@@ -58,7 +59,10 @@ def build_dataset(
         settings.setdefault('fit', trunk.preprocessing.fit)
     name = settings.pop('task', task)
     where = f"data set '{data.dataset}' of task '{task}'"
-    return cast(ClipDataset, call_with(factory, where, (name, split), settings))
+    dataset = cast(ClipDataset, call_with(factory, where, (name, split), settings))
+    if split != 'train' or not data.label_noise:
+        return dataset
+    return NoisyLabels(dataset, data.label_noise, seed=data.label_noise_seed)
 
 
 def build_datasets(config: TrainingConfig, split: str, **overrides: Any) -> dict[str, ClipDataset]:

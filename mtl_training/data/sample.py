@@ -30,7 +30,7 @@ class ClipBatch(NamedTuple):
 
 
 class ClipDataset(Protocol):
-    """The contract of every clip data set."""
+    """The contract of every clip data set; it may have what :func:`describe` asks for."""
 
     task: str
     labels: tuple[str, ...]
@@ -38,6 +38,12 @@ class ClipDataset(Protocol):
     def __len__(self) -> int: ...
 
     def __getitem__(self, index: int) -> ClipSample: ...
+
+
+def describe(dataset: ClipDataset, index: int) -> str:
+    """Return where a clip came from, or nothing where ``dataset.describe(index)`` is missing."""
+    method = getattr(dataset, 'describe', None)
+    return '' if method is None else str(method(index))
 
 
 def collate_clips(samples: Sequence[ClipSample]) -> ClipBatch:

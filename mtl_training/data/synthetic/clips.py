@@ -138,6 +138,11 @@ class SyntheticClips(torch.utils.data.Dataset[ClipSample]):
         label = self.labels[self._targets[index]]
         return Scene.sample(scene_seed(self.split, self.seed, place), label=label)
 
+    def describe(self, index: int) -> str:
+        """Return the seed of the scene of one clip, and what is performed in it."""
+        scene = self.scene(index)
+        return f'scene {scene.seed}, {self.labels[self._targets[index]]}'
+
     def times(self, index: int) -> Array:
         """Return when the frames of one clip were taken, seconds from the start of its scene."""
         scene = self.scene(index)
