@@ -34,6 +34,28 @@ def test_samples_have_the_contract_of_data_sets() -> None:
     assert data.labels[sample.label] == data.scene(3).label
 
 
+def test_clips_of_nothing_show_idle_people_and_empty_places_in_turn() -> None:
+    data = clips(task='nothing', num_clips=10, augment=True)
+    assert data.labels == ('idle', 'empty')
+    shown = Counter(data.labels[data[i].label] for i in range(10))
+    assert shown == {'idle': 5, 'empty': 5}
+    for i in range(10):
+        scene = data.scene(i)
+        assert (scene.task, scene.label) == (None, None)
+        assert bool(scene.people) == (data.labels[data[i].label] == 'idle')
+
+
+def test_clips_of_the_tasks_are_those_from_before_there_was_nothing() -> None:
+    # Checkpoints were evaluated on them: these are numbers of the first release.
+    for task, place in (('action', 0), ('gesture', 1)):
+        data = clips(task=task, split='test', num_clips=18, seed=3)
+        order = np.random.default_rng([(3 * 4 + 2) * 2**32, place])
+        labels = [data.labels[i] for _ in range(2) for i in order.permutation(9)]
+        assert [data.scene(i).label for i in range(18)] == labels
+        seeds = [data.scene(i).seed for i in range(18)]
+        assert seeds == [(3 * 4 + 2) * 2**32 + 2 * i + place for i in range(18)]
+
+
 def test_equal_arguments_give_equal_clips_and_other_seeds_others() -> None:
     first, again, other = clips(), clips(), clips(seed=1)
     for i in range(3):
@@ -53,7 +75,7 @@ def test_labels_are_balanced_to_within_one(num_clips: int) -> None:
 def test_scenes_of_splits_seeds_and_tasks_are_all_different() -> None:
     data = [
         clips(task=task, split=split, seed=seed, num_clips=30)
-        for task in ('action', 'gesture')
+        for task in ('action', 'gesture', 'nothing')
         for split in ('train', 'val', 'test')
         for seed in (0, 1)
     ]

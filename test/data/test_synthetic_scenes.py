@@ -226,12 +226,39 @@ def test_hidden_keypoints_exist_and_far_limbs_are_among_them() -> None:
         ({'seed': 0, 'task': 'pose'}, "task must be one of .* got 'pose'"),
         ({'seed': 0, 'label': 'dance'}, "label 'dance' is unknown"),
         ({'seed': 0, 'task': 'action', 'label': 'wave'}, "'wave' belongs to task 'gesture'"),
-        ({'seed': 0, 'num_people': 5}, 'num_people must be 1 to 4, got 5'),
+        ({'seed': 0, 'num_people': 5}, 'num_people must be 0 to 4, got 5'),
+        (
+            {'seed': 0, 'task': 'action', 'num_people': 0},
+            'num_people must be 1 to 4, got 0',
+        ),
     ],
 )
 def test_wrong_scenes_are_refused(settings: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         Scene.sample(**settings)
+
+
+def test_an_empty_place_has_nobody_and_the_truth_says_so() -> None:
+    scene = Scene.sample(4, num_people=0)
+    clip = render(scene, TIMES, SIZE)
+    assert (scene.people, clip.action, clip.gesture, clip.activities) == ((), None, None, [])
+    assert clip.caption.startswith('Nobody is in')
+    assert clip.frames.shape == (len(TIMES), *SIZE, 3)
+    assert clip.keypoints.shape == (len(TIMES), 0, 17, 3)
+    assert clip.boxes.shape == (len(TIMES), 0, 4)
+    assert clip.frame_activities.shape == (len(TIMES), 0)
+
+
+def test_an_empty_place_is_the_place_of_the_same_scene_with_somebody() -> None:
+    scene, empty = Scene.sample(4, num_people=1), Scene.sample(4, num_people=0)
+    assert (empty.camera, empty.surroundings) == (scene.camera, scene.surroundings)
+    inhabited, bare = render(scene, TIMES, SIZE), render(empty, TIMES, SIZE)
+    low_x, low_y, high_x, high_y = inhabited.boxes[0, 0].astype(int)
+    changed = (inhabited.frames[0] != bare.frames[0]).any(-1)
+    assert changed[low_y : high_y + 1, low_x : high_x + 1].mean() > 0.1
+    # Beside the body and its shadow nothing differs but the noise of the camera, if that.
+    corner = np.abs(inhabited.frames[0].astype(int) - bare.frames[0].astype(int))[:8, :8]
+    assert corner.mean() < 8
 
 
 def test_wrong_renderings_are_refused() -> None:

@@ -64,3 +64,8 @@ def make_caption(
     ]
     sentence = str(rng.choice(sentences))
     return f'{sentence[0].upper()}{sentence[1:]}.'
+
+
+def make_empty_caption(place: str) -> str:
+    """Return the sentence about a place where nobody is."""
+    return f'Nobody is {place}.'

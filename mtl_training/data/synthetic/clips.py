@@ -7,7 +7,12 @@ import cv2
 from mtl_training.data.sample import ClipSample
 from mtl_training.data.synthetic.augmentation import augmented
 from mtl_training.data.synthetic.cache import load_or_render
-from mtl_training.data.synthetic.labels import FLIP_LABELS, TASK_LABELS
+from mtl_training.data.synthetic.labels import (
+    BACKGROUND,
+    BACKGROUND_LABELS,
+    FLIP_LABELS,
+    TASK_LABELS,
+)
 from mtl_training.data.synthetic.poses import Array
 from mtl_training.data.synthetic.rendering import render, RENDERER_VERSION
 from mtl_training.data.synthetic.scene import Scene, scene_rng
@@ -22,6 +27,7 @@ _MAX_SCENES = 2**32
 # Cameras deliver frames at these rates; a clip takes those nearest to its even times.
 _FRAME_RATES = (10.0, 15.0, 20.0, 25.0, 30.0, 60.0)
 _OVERSAMPLING = 2
+_CLIP_LABELS = {**TASK_LABELS, BACKGROUND: BACKGROUND_LABELS}
 
 
 def scene_seed(split: str, seed: int, index: int) -> int:
@@ -73,7 +79,8 @@ class SyntheticClips(torch.utils.data.Dataset[ClipSample]):
         """
         Describe the data set, and render it where there is a cache that lacks it.
 
-        :param task: ``'action'`` or ``'gesture'``.
+        :param task: ``'action'``, ``'gesture'``, or ``'nothing'``: idle people and empty places,
+            clips that belong to no task.
         :param split: ``'train'``, ``'val'`` or ``'test'``.
         :param num_clips: How many; labels are balanced to within one.
         :param seed: Another seed gives other people, cameras and backgrounds.
@@ -85,8 +92,8 @@ class SyntheticClips(torch.utils.data.Dataset[ClipSample]):
             torch's random state.
         :raises ValueError: If an argument is unknown or out of range.
         """
-        if task not in TASK_LABELS:
-            raise ValueError(f"task must be one of {sorted(TASK_LABELS)}, got '{task}'.")
+        if task not in _CLIP_LABELS:
+            raise ValueError(f"task must be one of {sorted(_CLIP_LABELS)}, got '{task}'.")
         if num_clips < 1 or num_frames < 1:
             raise ValueError(
                 f'num_clips and num_frames must be positive, got {num_clips} and {num_frames}.'
@@ -94,14 +101,15 @@ class SyntheticClips(torch.utils.data.Dataset[ClipSample]):
         if not 0 < clip_seconds <= 3.0:
             raise ValueError(f'clip_seconds must be in (0, 3], got {clip_seconds}.')
         self.task = task
-        self.labels = TASK_LABELS[task]
+        self.labels = _CLIP_LABELS[task]
         self.split = split
         self.seed = seed
         self.num_frames = num_frames
         self.clip_seconds = float(clip_seconds)
         self.size = (int(size[0]), int(size[1]))
         self.augment = augment
-        order = np.random.default_rng([scene_seed(split, seed, 0), list(TASK_LABELS).index(task)])
+        number = list(_CLIP_LABELS).index(task)
+        order = np.random.default_rng([scene_seed(split, seed, 0), number])
         self._targets = [
             self.labels.index(label) for label in balanced_labels(self.labels, num_clips, order)
         ]
@@ -123,7 +131,8 @@ class SyntheticClips(torch.utils.data.Dataset[ClipSample]):
             rng = np.random.default_rng(int(torch.randint(2**62, ()).item()))
             frames, flipped = augmented(frames, rng)
             if flipped:
-                target = self.labels.index(FLIP_LABELS[self.labels[target]])
+                label = self.labels[target]
+                target = self.labels.index(FLIP_LABELS.get(label, label))
         return ClipSample(torch.from_numpy(frames), target, index)
 
     @property
@@ -133,9 +142,13 @@ class SyntheticClips(torch.utils.data.Dataset[ClipSample]):
 
     def scene(self, index: int) -> Scene:
         """Return the scene of one clip."""
+        label = self.labels[self._targets[index]]
+        if self.task == BACKGROUND:
+            # Counted from the end: the scenes of the tasks must not depend on there being others.
+            seed = scene_seed(self.split, self.seed, _MAX_SCENES - 1 - index)
+            return Scene.sample(seed, num_people=0 if label == 'empty' else None)
         # Action and gesture clips of one index are different scenes, too.
         place = index * len(TASK_LABELS) + list(TASK_LABELS).index(self.task)
-        label = self.labels[self._targets[index]]
         return Scene.sample(scene_seed(self.split, self.seed, place), label=label)
 
     def describe(self, index: int) -> str:

@@ -25,6 +25,9 @@ GESTURES: tuple[str, ...] = (
 ACTIVITIES: tuple[str, ...] = ('walking', 'running', 'sitting', 'standing')
 
 TASK_LABELS: dict[str, tuple[str, ...]] = {'action': ACTIONS, 'gesture': GESTURES}
+# Clips of no task: people who do nothing in particular, and places without anybody.
+BACKGROUND = 'nothing'
+BACKGROUND_LABELS: tuple[str, ...] = ('idle', 'empty')
 
 # What a clip shows once it is mirrored left to right; a label that is not named keeps its name.
 _MIRRORED = {

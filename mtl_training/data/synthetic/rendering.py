@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from mtl_training.data.synthetic.camera import moved
 from mtl_training.data.synthetic.effects import darken
@@ -79,16 +80,22 @@ class SceneRenderer:
         seats, occluders = self._seats(times, matrices), self._occluders(matrices)
         drawn = [*seats, *(part for figure in figures for part in figure.parts)]
         frames = self._paint(times, matrices, drawn, occluders)
-        activities = np.stack([person.motion.activities(times) for person in scene.people], axis=1)
-        pixels = np.stack([projection.pixels[:, :17] for projection in seen], axis=1)
-        depths = np.stack([projection.depth[:, :17] for projection in seen], axis=1)
+        activities = _people(
+            [person.motion.activities(times) for person in scene.people], (len(times),), np.int64
+        )
+        pixels = _people([projection.pixels[:, :17] for projection in seen], (len(times), 17, 2))
+        depths = _people([projection.depth[:, :17] for projection in seen], (len(times), 17))
         visible = keypoint_visibility(pixels, depths, figures, seats + occluders, self.size)
         return RenderedClip(
             frames=frames,
             action=scene.label if scene.task == 'action' else None,
             gesture=scene.label if scene.task == 'gesture' else None,
             keypoints=np.concatenate([pixels, visible[..., None]], axis=-1).astype(np.float32),
-            boxes=np.stack([self._boxes(figure, len(times)) for figure in figures], axis=1),
+            boxes=_people(
+                [self._boxes(figure, len(times)) for figure in figures],
+                (len(times), 4),
+                np.float32,
+            ),
             activities=[ACTIVITIES[index] for index in activities[-1]],
             frame_activities=activities,
             caption=scene.caption,
@@ -139,7 +146,7 @@ class SceneRenderer:
         occluders: list[Part],
     ) -> Image:
         scene = self.scene
-        depths = np.stack([part.depth for part in parts])
+        depths = np.array([part.depth for part in parts]).reshape(len(parts), len(times))
         order = np.argsort(-depths, axis=0, kind='stable')
         shadows = [self._shadow(person, times, matrices) for person in scene.people]
         pan = self._pan(times)
@@ -177,6 +184,13 @@ class SceneRenderer:
         wide = np.ptp(pixels[..., 0], axis=1) / 2 + scale * 0.11
         deep = np.ptp(pixels[..., 1], axis=1) / 2 + scale * 0.03
         return pixels.mean(1), np.stack([wide, deep], axis=-1)
+
+
+def _people(
+    values: Sequence[NDArray[Any]], shape: tuple[int, ...], dtype: type = np.float64
+) -> NDArray[Any]:
+    """Stack what there is of each person along the second axis; there may be nobody."""
+    return np.stack(values, axis=1) if values else np.empty((shape[0], 0, *shape[1:]), dtype)
 
 
 def render(

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 
 from mtl_training.data.synthetic.camera import Camera, Handheld
-from mtl_training.data.synthetic.captions import make_caption
+from mtl_training.data.synthetic.captions import make_caption, make_empty_caption
 from mtl_training.data.synthetic.effects import Effects
 from mtl_training.data.synthetic.gaits import Gait
 from mtl_training.data.synthetic.labels import TASK_LABELS, task_of
@@ -32,8 +32,8 @@ class Scene:
     """
     A few seconds of one person doing what the label says, and of others who stay idle.
 
-    The first person is the main one. ``camera_velocity`` (metres per second over the ground) is
-    that of a camera which follows somebody who walks or runs.
+    The first person is the main one; an empty place has nobody. ``camera_velocity`` (metres per
+    second over the ground) is that of a camera which follows somebody who walks or runs.
     """
 
     seed: int
@@ -64,7 +64,8 @@ class Scene:
         :param task: ``'action'``, ``'gesture'`` or None: the task of the label, and without a
             label a scene in which nobody does anything of either task.
         :param label: One of the task's labels; by default a random one.
-        :param num_people: 1 to 4; by default random.
+        :param num_people: 1 to 4; by default random. Without a task also 0: the place where
+            somebody would be, with nobody in it.
         :raises ValueError: If an argument is unknown or out of range.
         """
         task, label = _checked(seed, task, label, num_people)
@@ -112,8 +113,9 @@ class Scene:
         end = start_sec + clip_seconds
         if start_sec < -1e-9 or end > self.duration_sec + 1e-9:
             return False
-        shown = self.people[0].motion.shown(start_sec, end)
-        return self.label is None or bool(shown >= NEARLY_WHOLE)
+        if self.label is None:
+            return True
+        return bool(self.people[0].motion.shown(start_sec, end) >= NEARLY_WHOLE)
 
 
 def _checked(
@@ -127,8 +129,9 @@ def _checked(
         if task not in (None, task_of(label)):
             raise ValueError(f"label '{label}' belongs to task '{task_of(label)}', not '{task}'.")
         task = task_of(label)
-    if num_people is not None and not 1 <= num_people <= MAX_PEOPLE:
-        raise ValueError(f'num_people must be 1 to {MAX_PEOPLE}, got {num_people}.')
+    fewest = 0 if task is None else 1
+    if num_people is not None and not fewest <= num_people <= MAX_PEOPLE:
+        raise ValueError(f'num_people must be {fewest} to {MAX_PEOPLE}, got {num_people}.')
     return task, label
 
 
@@ -162,14 +165,17 @@ def _compose(
         task=task,
         label=label,
         duration_sec=duration,
-        people=tuple(people),
+        # The camera of an empty place frames where somebody would be.
+        people=tuple(people[:num_people]),
         camera=camera,
         handheld=Handheld.sample(camera_rng),
         camera_velocity=velocity,
         surroundings=surroundings,
         occluders=tuple(occluders),
         effects=Effects.sample(rngs['effects']),
-        caption=make_caption(rngs['words'], label, main.outfit, place, num_people - 1),
+        caption=make_caption(rngs['words'], label, main.outfit, place, num_people - 1)
+        if num_people
+        else make_empty_caption(place),
     )
 
 
