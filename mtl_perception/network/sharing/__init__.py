@@ -4,19 +4,43 @@ from collections.abc import Sequence
 from inspect import Parameter, signature
 from typing import Any
 
+from mtl_perception.network.sharing.cgc import CGC
 from mtl_perception.network.sharing.contract import MakeTrunk, SampleLosses, SharingMethod
+from mtl_perception.network.sharing.cross_stitch import CrossStitch
+from mtl_perception.network.sharing.dselect_k import DSelectK
 from mtl_perception.network.sharing.hard import HardSharing
+from mtl_perception.network.sharing.learned_weight_sharing import LearnedWeightSharing
+from mtl_perception.network.sharing.learning_to_branch import LearningToBranch
+from mtl_perception.network.sharing.mmoe import MMoE
+from mtl_perception.network.sharing.mtan import MTAN
+from mtl_perception.network.sharing.ple import PLE
 from mtl_perception.network.sharing.single_task import SingleTask
 
 # Each class takes (make_trunk, tasks, **settings); its settings are its remaining parameters.
 SHARING: dict[str, Any] = {
     'hard': HardSharing,
     'single_task': SingleTask,
+    'cross_stitch': CrossStitch,
+    'learned_weight_sharing': LearnedWeightSharing,
+    'mtan': MTAN,
+    'mmoe': MMoE,
+    'cgc': CGC,
+    'ple': PLE,
+    'dselect_k': DSelectK,
+    'learning_to_branch': LearningToBranch,
 }
 
 __all__ = [
+    'CGC',
+    'MTAN',
+    'PLE',
     'SHARING',
+    'CrossStitch',
+    'DSelectK',
     'HardSharing',
+    'LearnedWeightSharing',
+    'LearningToBranch',
+    'MMoE',
     'MakeTrunk',
     'SampleLosses',
     'SharingMethod',
