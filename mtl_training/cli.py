@@ -12,6 +12,7 @@ from mtl_training.tables import nearest
 COMMANDS = {
     'train': ('mtl_training.commands.train', 'train a network'),
     'evaluate': ('mtl_training.commands.evaluate', 'evaluate a checkpoint as the robot runs it'),
+    'audit': ('mtl_training.commands.audit', 'find training clips with wrong labels'),
     'scenes': ('mtl_training.commands.scenes', 'render synthetic scenes with their truth'),
     'list': ('mtl_training.commands.listing', 'name every method and data set'),
 }

@@ -148,6 +148,13 @@ def test_clips_have_the_label_of_their_folder_and_the_wanted_shape(tmp_path: Pat
     assert (val[0].frames == val[0].frames[:1]).all()
 
 
+def test_a_clip_tells_its_file(tmp_path: Path) -> None:
+    files = {write_video(tmp_path / 'train' / name / 'a.mp4', 12): name for name in ('up', 'down')}
+    clips = FolderClips('action', 'train', root=str(tmp_path), **CLIP)
+    for index in range(2):
+        assert files[Path(clips.describe(index))] == clips.labels[clips[index].label]
+
+
 def test_a_clip_spans_its_seconds(tmp_path: Path) -> None:
     write_video(tmp_path / 'val' / 'a' / 'x.mp4', 51)
     clip = FolderClips('t', 'val', root=str(tmp_path), **CLIP)[0]
