@@ -106,8 +106,8 @@ class CrossStitch(RowSharing):
         :raises ValueError: If a setting is out of range or a stage is not there to be stitched.
         """
         super().__init__(tasks)
-        if not 0 <= shared <= 1:
-            raise ValueError(f'shared must be from 0 to 1, got {shared}.')
+        if not isinstance(shared, (int, float)) or not 0 <= shared <= 1:
+            raise ValueError(f'shared must be from 0 to 1, got {shared!r}.')
         check_positive('rate_multiplier', rate_multiplier)
         if tied and per_channel:
             raise ValueError('tied must be false with per_channel: stages differ in channels.')

@@ -50,7 +50,7 @@ class LearnedWeightSharing(RowSharing):
         make_trunk: MakeTrunk,
         tasks: Sequence[str],
         *,
-        private_stages: Sequence[str] = ('layer3', 'layer4'),
+        private_stages: Sequence[str] | None = ('layer3', 'layer4'),
         num_copies: int | None = None,
         population_search: int = 8,
         population_train: int = 8,
@@ -61,7 +61,7 @@ class LearnedWeightSharing(RowSharing):
         """
         Build the copies, each from its own initial weights, and let all be equally probable.
 
-        :param private_stages: The last stages, whose blocks exist several times.
+        :param private_stages: The last stages, whose blocks exist several times; None for all.
         :param num_copies: Copies of each block; None for as many as tasks.
         :param population_search: Assignments that a search step compares.
         :param population_train: Assignments that a training step trains.
