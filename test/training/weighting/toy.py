@@ -150,9 +150,15 @@ def backward(
     if losses is None:
         losses = problem.losses(tasks, merge=not weighting.separate_graphs, process=process)
     weighting.backward(losses, context)
-    for parameter in (*problem.parameters(), *weighting.parameters()):
-        if parameter.grad is not None:
-            parameter.grad = process.reduce(parameter.grad) / context.loss_scale
+    reached = [
+        parameter
+        for parameter in (*problem.parameters(), *weighting.parameters())
+        if parameter.grad is not None
+    ]
+    flat = process.reduce(torch.cat([parameter.grad.flatten() for parameter in reached]))
+    parts = flat.split([parameter.numel() for parameter in reached])
+    for parameter, part in zip(reached, parts):
+        parameter.grad = part.view_as(parameter) / context.loss_scale
 
 
 def train(
@@ -189,6 +195,23 @@ def gradient(problem: Problem) -> Tensor:
             for p in problem.parameters()
         ]
     )
+
+
+def factors(weighting: Weighting, values: Mapping[str, float], kind: str = 'regression') -> Tensor:
+    """Return the derivatives by the tasks' losses of what a loss weighting minimises, ``[P]``."""
+    leaves = {task: torch.tensor([value], requires_grad=True) for task, value in values.items()}
+    losses = {task: TaskLoss(v, torch.tensor([0]), kind) for task, v in leaves.items()}
+    weighting.combine(losses).backward()
+    return torch.cat([leaf.grad for leaf in leaves.values()])
+
+
+def settle(weighting: Weighting, values: Mapping[str, float], steps: int = 2000) -> None:
+    """Let the parameters of a weighting follow gradient descent at constant losses."""
+    optimiser = torch.optim.SGD(weighting.parameters(), lr=0.1)
+    for _ in range(steps):
+        optimiser.zero_grad()
+        factors(weighting, values)
+        optimiser.step()
 
 
 class _AskedError(Exception):
