@@ -19,7 +19,7 @@ class CAGradWeighting(GramianWeighting):
     With ``g_0`` the mean gradient and ``g_v = sum_i v_i g_i``, v minimises
     ``g_v . g_0 + c |g_0| |g_v|`` on the simplex; the gradient is ``g_0 + c |g_0| g_v / |g_v|``.
     Solved in closed form for two tasks, by SLSQP for more. Where the gradients cancel
-    (``g_v = 0``) it is ``g_0``. Without ``normalise`` the scale is that of ``g_0``, as in the paper.
+    (``g_v = 0``) it is ``g_0``. Without ``normalise`` the scale is that of ``g_0``, as published.
 
     :param tasks: The names of all tasks.
     :param c: The distance from ``g_0`` allowed, over its norm; 0 is the plain average.

@@ -26,25 +26,35 @@ class DBMTLWeighting(GradientWeighting):
     Gradients of log-losses, averaged over steps, at one norm (Lin et al., DB-MTL, 2023).
 
     The running mean ``m_i`` of ``g_i / loss_i`` is scaled to the largest norm among the tasks; the
-    results are summed, algorithm 1. The running mean starts at the first gradient, not at zero.
+    results are summed, algorithm 1. In step k of a task the past counts ``beta / k ** decay``; the
+    running mean starts at the first gradient, not at zero.
     What only one task reaches keeps the gradient of the loss itself. The weight of a task is what
     its newest gradient is multiplied with in the sum, were the running mean that gradient.
 
     :param tasks: The names of all tasks.
     :param beta: What the past counts in the running mean; 0 is the newest gradient alone.
+    :param decay: How fast the past comes to count less; with 0, a rule with momentum may swing.
     :param normalise: Scale the weights so that they sum to the number of tasks present.
-    :raises ValueError: If ``beta`` is not in [0, 1).
+    :raises ValueError: If ``beta`` is not in [0, 1) or ``decay`` negative.
     """
 
     growing_buffers = ('means',)
 
-    def __init__(self, tasks: Sequence[str], *, beta: float = 0.9, normalise: bool = True) -> None:
+    def __init__(
+        self,
+        tasks: Sequence[str],
+        *,
+        beta: float = 0.9,
+        decay: float = 0.5,
+        normalise: bool = True,
+    ) -> None:
         super().__init__(tasks)
-        self.beta, self.normalise = check_range('beta', beta, 0, 1), normalise
+        self.beta, self.decay = check_range('beta', beta, 0, 1), check_range('decay', decay, 0)
+        self.normalise = normalise
         self.means: Tensor  # [T, P]
         self.register_buffer('means', torch.empty(0))
-        self.started: Tensor
-        self.register_buffer('started', torch.zeros(len(self.tasks), dtype=torch.bool))
+        self.steps: Tensor  # how often the task was present
+        self.register_buffer('steps', torch.zeros(len(self.tasks), dtype=torch.int64))
 
     def aggregate(
         self, rows: Tensor, index: Tensor, losses: Losses, context: StepContext
@@ -53,11 +63,11 @@ class DBMTLWeighting(GradientWeighting):
         values = torch.stack([loss.mean().detach() for loss in losses.values()])
         inverse = 1 / values.double().cpu().clamp_min(_EPSILON)
         self.means = grown(self.means, len(self.tasks), rows)
-        started = self.started.tolist()
-        for place, row, factor in zip(index.tolist(), rows, inverse.tolist()):
-            past = self.beta if started[place] else 0.0
+        steps = self.steps.cpu()[index] + 1
+        put(self.steps, index, steps)
+        pasts = torch.where(steps > 1, self.beta / steps**self.decay, 0).tolist()
+        for place, row, past, factor in zip(index.tolist(), rows, pasts, inverse.tolist()):
             self.means[place].mul_(past).add_(row, alpha=(1 - past) * factor)
-        put(self.started, index, torch.ones(len(index), dtype=torch.bool))
         means = self.means if len(index) == len(self.tasks) else self.means[index.to(rows.device)]
         scales = self._scales(means)
         weights = scales * inverse

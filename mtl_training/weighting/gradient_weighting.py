@@ -11,6 +11,8 @@ from mtl_training.weighting.gramian import gramian
 import torch
 from torch import Tensor
 
+_MAX_WEIGHT = 1e18
+
 
 class GradientWeighting(Weighting):
     """
@@ -73,7 +75,7 @@ class GramianWeighting(GradientWeighting):
 
     A method implements :meth:`solve`. It never sees a gradient of zero, which no weight changes
     and which would make many a method stop all other tasks: such a task has weight 1. So has a
-    task that is alone.
+    task that is alone, and so have all where a method finds nothing but zeros.
 
     :param tasks: The names of all tasks.
     :param normalise: Scale the weights so that they sum to the number of tasks present.
@@ -112,7 +114,11 @@ class GramianWeighting(GradientWeighting):
         # Absolute constants of solvers mean what they were made for at this scale alone.
         scale = float(inner.diagonal().mean())
         solved = self.solve(inner / scale, index[moves])
-        weights[moves] = normalised(solved) if self.normalise else solved * scale**self.degree
+        if not solved.any():
+            return weights
+        solved = normalised(solved) if self.normalise else solved * scale**self.degree
+        # Gradients so unlike that float32 could not hold their weights.
+        weights[moves] = solved.clamp(-_MAX_WEIGHT, _MAX_WEIGHT)
         return weights
 
 

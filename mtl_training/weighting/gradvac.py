@@ -45,7 +45,7 @@ class GradVacWeighting(GramianWeighting):
             shares[i] = 1
             for j in _others(i, len(gram)):
                 products = gram @ shares
-                norm, other = math.sqrt(max(0.0, shares @ products)), math.sqrt(gram[j, j])
+                norm, other = math.sqrt(max(0.0, float(shares @ products))), math.sqrt(gram[j, j])
                 cosine = max(-1.0, min(1.0, float(products[j]) / (norm * other))) if norm else 0.0
                 place = (int(index[i]), int(index[j]))
                 target = min(float(targets[place]), _MAX_TARGET)

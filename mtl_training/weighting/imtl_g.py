@@ -16,9 +16,9 @@ class IMTLGWeighting(GramianWeighting):
     A gradient with equal projections onto all tasks' (Liu et al., IMTL-G, 2021).
 
     With C the cosines, ``w_i = (C^+ 1)_i / |g_i|``; for two tasks ``1 / |g_i|``, however opposed
-    they are. With more, weights can be negative. Without ``normalise`` they sum to 1, as published,
-    unless their sum is not clearly positive: then their absolute values do, since a division by a
-    negative sum would make all tasks worse.
+    they are. With more, weights can be negative. Without ``normalise`` they sum to 1, as
+    published, unless their sum is not clearly positive: then their absolute values do, since a
+    division by a negative sum would make all tasks worse.
     """
 
     def solve(self, gram: Tensor, index: Tensor) -> Tensor:

@@ -86,7 +86,7 @@ class MoCoWeighting(GradientWeighting):
 
 
 def project_onto_simplex(values: Tensor) -> Tensor:
-    """Return the nearest point whose elements are not negative and sum to 1 (Duchi et al., 2008)."""
+    """Return the nearest point of the probability simplex (Duchi et al., 2008)."""
     ordered = values.sort(descending=True).values
     counts = torch.arange(1, len(values) + 1, dtype=values.dtype)
     excess = (ordered.cumsum(0) - 1) / counts

@@ -3,7 +3,7 @@ The weightings of TorchJD that serve here: the only place that knows its interfa
 
 They are called as functions of a Gramian with a mean diagonal of 1 and of tasks that are present
 and have a gradient. So their absolute ``norm_eps`` and ``reg_eps`` are relative here and can't
-turn them into a plain mean where gradients are small, and what they keep between calls is not used.
+turn them into a plain mean where gradients are small. What some keep between calls is not used.
 """
 
 from __future__ import annotations
