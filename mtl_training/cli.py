@@ -13,6 +13,8 @@ COMMANDS = {
     'train': ('mtl_training.commands.train', 'train a network'),
     'evaluate': ('mtl_training.commands.evaluate', 'evaluate a checkpoint as the robot runs it'),
     'audit': ('mtl_training.commands.audit', 'find training clips with wrong labels'),
+    'compare': ('mtl_training.commands.compare', 'train a grid of methods and compare them'),
+    'report': ('mtl_training.commands.report', 'compare runs that are there'),
     'scenes': ('mtl_training.commands.scenes', 'render synthetic scenes with their truth'),
     'list': ('mtl_training.commands.listing', 'name every method and data set'),
 }
@@ -23,7 +25,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     Run a command.
 
-    :return: The exit code: 0, 2 for wrong input, 130 for a run that was stopped early.
+    :return: The exit code: 0, 1 for a comparison with failed runs, 2 for wrong input, 130 for what
+        was stopped early.
     """
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     if not arguments or arguments[0] in ('-h', '--help'):

@@ -4,6 +4,8 @@ from datetime import date
 from pathlib import Path
 
 from mtl_training.arguments import split_overrides
+from mtl_training.comparison.config import is_comparison, load_comparison
+from mtl_training.comparison.plan import planned_runs
 from mtl_training.config import (
     build_config,
     differences,
@@ -20,8 +22,11 @@ CONFIGS = sorted((ROOT / 'config' / 'training').rglob('*.yaml'))
 
 
 @pytest.mark.parametrize('path', CONFIGS, ids=lambda path: path.stem)
-def test_every_shipped_config_loads(path: Path) -> None:
-    assert load_config(path).iterations > 0
+def test_every_shipped_config_loads(path: Path, tmp_path) -> None:
+    if is_comparison(read_yaml(path)):
+        assert len(planned_runs(load_comparison(path), tmp_path)) > 1
+    else:
+        assert load_config(path).iterations > 0
 
 
 def test_a_config_survives_its_dump(toy_block) -> None:

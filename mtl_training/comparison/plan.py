@@ -1,0 +1,188 @@
+"""From a comparison to its runs: configs, folders, and what the folders say already."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+import json
+from pathlib import Path
+import re
+from typing import Any
+
+from mtl_perception.checkpoint import write_atomically
+from mtl_perception.network.sharing import SHARING
+from mtl_training.comparison.config import ComparisonConfig, SharingEntry
+from mtl_training.config import build_config, differences, load_config, TrainingConfig
+from mtl_training.run_folder import RunFolder
+from mtl_training.tables import choose
+from mtl_training.weighting import build_weighting
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PlannedRun:
+    """One run of a comparison, named as in the report."""
+
+    data: str
+    sharing: str
+    weighting: str
+    seed: int
+    config: TrainingConfig
+    path: Path
+
+    @property
+    def name(self) -> str:
+        """Return its name for people."""
+        return f'{self.data} / {self.sharing} / {self.weighting} / seed {self.seed}'
+
+    @property
+    def folder(self) -> RunFolder:
+        """Return the run's folder."""
+        return RunFolder(self.path)
+
+    @property
+    def log(self) -> Path:
+        """Return the file for all that the run prints."""
+        return self.path / 'run.log'
+
+    @property
+    def failure(self) -> Path:
+        """Return the file that says why the run failed."""
+        return self.path / 'failure.txt'
+
+    @property
+    def is_finished(self) -> bool:
+        """Tell whether the run's end was reached."""
+        summary = self.folder.summary
+        return summary.exists() and bool(json.loads(summary.read_text())['finished'])
+
+    def check(self) -> None:
+        """
+        Check that the run's folder can take it, or go on with it; makes the folder.
+
+        :raises ValueError: If the folder holds a run with another config.
+        """
+        self.folder.check(self.config, resume=True)
+
+    def changed_entries(self) -> list[str]:
+        """Return the entries that differ from the run in the folder, if there is one."""
+        stored = self.folder.config
+        return differences(self.config, load_config(stored)) if stored.exists() else []
+
+    def write_identity(self, position: int, facts: Mapping[str, Any]) -> None:
+        """
+        Tell the report what this run is.
+
+        :param position: Of the run among all, for the order of the tables.
+        :param facts: What else it should know.
+        """
+        identity = {
+            'data': self.data,
+            'sharing': self.sharing,
+            'weighting': self.weighting,
+            'seed': self.seed,
+            'position': position,
+            **facts,
+        }
+        text = json.dumps(identity, indent=2) + '\n'
+        write_atomically(self.path / 'run.json', text.encode())
+
+
+def planned_runs(comparison: ComparisonConfig, out: str | Path) -> list[PlannedRun]:
+    """
+    Return all runs; seeds vary slowest, so that half of a comparison is one of all methods.
+
+    :raises ValueError: If a combination is no valid training config, or two names give one path.
+    """
+    _check_methods(comparison)
+    runs = []
+    for seed in comparison.seeds:
+        for data in comparison.data:
+            for sharing in comparison.sharing:
+                for weighting in comparison.weighting:
+                    if not any(s.matches(data, sharing, weighting) for s in comparison.skip):
+                        runs.append(
+                            _planned(comparison, Path(out), data, sharing, weighting, seed)
+                        )
+    if not runs:
+        raise ValueError('skip leaves no combination to run.')
+    _check_paths(runs)
+    return runs
+
+
+def _planned(
+    comparison: ComparisonConfig, out: Path, data: str, sharing: str, weighting: str, seed: int
+) -> PlannedRun:
+    entry = comparison.sharing[sharing]
+    block = _merged(_merged(comparison.base, entry.config), {'seed': seed})
+    if 'network' in block:
+        block['network'] = _with_sharing(block['network'], entry)
+    method = comparison.weighting[weighting]
+    block['weighting'] = {'name': method.name, 'settings': dict(method.settings)}
+    block['data'] = _with_data(block.get('data') or {}, comparison.data[data])
+    try:
+        config = build_config(block)
+        # One run, one device, and as many threads as it has been promised.
+        for name in ('devices', 'num_nodes'):
+            if getattr(config, name) != 1:
+                raise ValueError(f'{name} must be 1 in a comparison, got {getattr(config, name)}.')
+        build_weighting(method.name, list(config.network.tasks), **method.settings)
+    except ValueError as error:
+        raise ValueError(f'{data} / {sharing} / {weighting}: {error}') from error
+    parts = ['runs', *map(file_name, (data, sharing, weighting)), f'seed{seed}']
+    return PlannedRun(
+        data=data,
+        sharing=sharing,
+        weighting=weighting,
+        seed=seed,
+        config=config,
+        path=out.joinpath(*parts),
+    )
+
+
+def _with_sharing(network: Any, entry: SharingEntry) -> Any:
+    if not isinstance(network, Mapping) or not isinstance(network.get('trunks'), Mapping):
+        return network  # the config says what is wrong with it
+    ours = {**entry.network, 'sharing': entry.name, 'sharing_settings': dict(entry.settings)}
+    trunks = {name: _merged(trunk or {}, ours) for name, trunk in network['trunks'].items()}
+    for trunk in trunks.values():
+        trunk['sharing_settings'] = dict(entry.settings)  # not those of another method
+    return {**network, 'trunks': trunks}
+
+
+def _with_data(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    merged = _merged(base, changes)
+    for task, change in changes.items():
+        if isinstance(change, Mapping) and 'dataset' in change:
+            merged[task] = dict(change)
+    return merged
+
+
+def _merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for name, value in changes.items():
+        old = merged.get(name)
+        both = isinstance(old, Mapping) and isinstance(value, Mapping)
+        merged[name] = _merged(old, value) if both else value  # type: ignore[arg-type]
+    return merged
+
+
+def file_name(name: str) -> str:
+    """Return a name with only characters that every file system takes."""
+    return re.sub(r'[^\w.=+-]+', '_', name).strip('.') or '_'
+
+
+def _check_methods(comparison: ComparisonConfig) -> None:
+    for name, entry in comparison.sharing.items():
+        try:
+            choose(SHARING, entry.name, 'sharing method')
+        except ValueError as error:
+            raise ValueError(f'comparison.sharing.{name}: {error}') from error
+
+
+def _check_paths(runs: Sequence[PlannedRun]) -> None:
+    taken: dict[str, PlannedRun] = {}
+    for run in runs:
+        # Some file systems do not tell upper from lower case.
+        other = taken.setdefault(str(run.path).lower(), run)
+        if other is not run:
+            raise ValueError(f"'{other.name}' and '{run.name}' would share the folder {run.path}.")

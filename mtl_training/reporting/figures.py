@@ -1,0 +1,236 @@
+"""The pictures of a comparison, small enough to be kept beside its report."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+import io
+import math
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+
+matplotlib.use('Agg')
+
+from matplotlib import pyplot as plt
+from mtl_training.reporting.results import RunResult, spread
+from mtl_training.reporting.tables import Method
+import numpy as np
+from PIL import Image
+
+DPI = 75
+NUM_COLOURS = 96
+MAX_ANNOTATED_LABELS = 20
+Curve = dict[int, float]
+
+
+def draw_learning_curves(methods: Sequence[Method], path: Path) -> bool:
+    """
+    Draw the cumulative validation accuracy, mean over seeds, one panel per sharing method.
+
+    The bands are one standard deviation wide to each side.
+
+    :return: Whether there was anything to draw.
+    """
+    curves = {m.name: [c for r in m.runs if (c := _validation_curve(r))] for m in methods}
+    shown = [m for m in methods if curves[m.name]]
+    if not shown:
+        return False
+    weightings = list(dict.fromkeys(m.weighting for m in shown))
+    sharings = list(dict.fromkeys(m.sharing for m in shown))
+    figure, axes = _panels(len(sharings), sharey=True)
+    for method in shown:
+        axis, look = axes[sharings.index(method.sharing)], _look(weightings, method.weighting)
+        iterations, means, deviations = _over_seeds(curves[method.name])
+        axis.plot(iterations, 100 * means, **look, label=method.weighting)
+        low, high = 100 * (means - deviations), 100 * (means + deviations)
+        axis.fill_between(iterations, low, high, color=look['color'], alpha=0.1, linewidth=0)
+    for axis, sharing in zip(axes, sharings):
+        axis.set(title=sharing, xlabel='iteration')
+        if axis.get_subplotspec().is_first_col():
+            axis.set_ylabel('cumulative validation accuracy, %', fontsize=8)
+    _shared_legend(figure, axes[: len(sharings)])
+    _save(figure, path)
+    return True
+
+
+def draw_weights(methods: Sequence[Method], path: Path) -> bool:
+    """
+    Draw the weights of the tasks over the iterations, one panel per weighting.
+
+    Thin lines are sharing methods (mean over seeds), thick ones the mean over all runs.
+
+    :return: Whether a weighting changed its weights.
+    """
+    panels: dict[str, dict[str, list[list[Curve]]]] = {}
+    for method in methods:
+        by_task: dict[str, list[Curve]] = {}
+        for run in method.runs:
+            for task, curve in _weight_curves(run).items():
+                by_task.setdefault(task, []).append(curve)
+        for task, found in by_task.items():
+            panels.setdefault(method.weighting, {}).setdefault(task, []).append(found)
+    moving = {name: tasks for name, tasks in panels.items() if _is_moving(tasks)}
+    if not moving:
+        return False
+    names = list(dict.fromkeys(task for tasks in moving.values() for task in tasks))
+    figure, axes = _panels(len(moving))
+    for axis, (weighting, tasks) in zip(axes, moving.items()):
+        for task, groups in tasks.items():
+            look = _look(names, task)
+            for group in groups:
+                iterations, means, _ = _over_seeds(group)
+                axis.plot(iterations, means, **{**look, 'linewidth': 0.6}, alpha=0.5)
+            iterations, means, _ = _over_seeds([curve for group in groups for curve in group])
+            axis.plot(iterations, means, **{**look, 'linewidth': 2.2}, label=task)
+        axis.set(title=weighting, xlabel='iteration', ylabel='weight')
+    _shared_legend(figure, axes[: len(moving)])
+    _save(figure, path)
+    return True
+
+
+def draw_structure(methods: Sequence[Method], path: Path) -> bool:
+    """
+    Draw what each task takes in each layer, after the last validation of a method's first seed.
+
+    One panel per weighting. Seeds are not averaged: which copy a task takes has no meaning
+    beyond its run, only whether two tasks take the same.
+
+    :param methods: Of one sharing method.
+    :return: Whether there was anything to draw.
+    """
+    maps = [(m.weighting, rows) for m in methods if (rows := _structure(m.runs[0]))]
+    if not maps:
+        return False
+    num_rows = max(len(rows) for _, rows in maps)
+    figure, axes = _panels(len(maps), height=0.8 + 0.24 * num_rows)
+    for axis, (weighting, rows) in zip(axes, maps):
+        width = max(len(shares) for _, shares in rows)
+        values = np.full((len(rows), width), np.nan)
+        for i, (_, shares) in enumerate(rows):
+            values[i, : len(shares)] = shares
+        axis.imshow(values, vmin=0, vmax=1, cmap='Blues', aspect='auto')
+        for (i, j), value in np.ndenumerate(values):
+            if not math.isnan(value):
+                colour = 'white' if value > 0.6 else 'black'
+                axis.text(j, i, f'{value:.2f}', ha='center', va='center', color=colour, size=7)
+        axis.set_yticks(range(len(rows)), [name for name, _ in rows], fontsize=7)
+        axis.set_xticks(range(width))
+        axis.set(title=weighting, xlabel='copy')
+    _save(figure, path)
+    return True
+
+
+def draw_confusions(method: Method, path: Path) -> bool:
+    """
+    Draw the confusion matrices of all tasks, summed over seeds.
+
+    :return: Whether the runs have any.
+    """
+    matrices: dict[str, tuple[list[str], Any]] = {}
+    for run in method.runs:
+        for task, matrix in run.figures.get('confusion', {}).items():
+            counts = np.asarray(matrix['counts'])
+            before = matrices[task][1] if task in matrices else 0
+            matrices[task] = (matrix['labels'], before + counts)
+    if not matrices:
+        return False
+    figure, axes = _panels(len(matrices), width=5.0, height=4.6)
+    for axis, (task, (labels, counts)) in zip(axes, matrices.items()):
+        shares = counts / np.maximum(1, counts.sum(1, keepdims=True))
+        axis.imshow(shares, vmin=0, vmax=1, cmap='Blues')
+        axis.set(title=task, xlabel='predicted', ylabel='true')
+        if len(labels) <= MAX_ANNOTATED_LABELS:
+            axis.set_xticks(range(len(labels)), labels, rotation=90, fontsize=8)
+            axis.set_yticks(range(len(labels)), labels, fontsize=8)
+            for (row, column), count in np.ndenumerate(counts):
+                if count:
+                    colour = 'white' if shares[row, column] > 0.5 else 'black'
+                    place = {'ha': 'center', 'va': 'center'}
+                    axis.text(column, row, count, color=colour, size=7, **place)
+    _save(figure, path)
+    return True
+
+
+def _validation_curve(run: RunResult) -> Curve:
+    records = [record for record in run.records if record['kind'] == 'val']
+    return {r['iteration']: r['cumulative_accuracy'] for r in records}
+
+
+def _weight_curves(run: RunResult) -> dict[str, Curve]:
+    curves: dict[str, Curve] = {}
+    for record in run.records:
+        if record['kind'] == 'train':
+            for task, weight in record.get('weights', {}).items():
+                curves.setdefault(task, {})[record['iteration']] = weight
+    return curves
+
+
+def _is_moving(tasks: Mapping[str, Sequence[Sequence[Curve]]]) -> bool:
+    values = {v for groups in tasks.values() for g in groups for c in g for v in c.values()}
+    return max(values) - min(values) > 1e-6
+
+
+def _structure(run: RunResult) -> list[tuple[str, list[float]]]:
+    """Return the rows (layer and task, shares) of the last validation."""
+    found = [r['structure'] for r in run.records if r['kind'] == 'val' and r.get('structure')]
+    if not found:
+        return []
+    several = len(found[-1]) > 1
+    return [
+        (f'{trunk} {layer} {task}' if several else f'{layer} {task}', shares)
+        for trunk, layers in found[-1].items()
+        for layer, tasks in layers.items()
+        for task, shares in tasks.items()
+    ]
+
+
+def _over_seeds(curves: Sequence[Curve]) -> tuple[list[int], Any, Any]:
+    """Return iterations, means and deviations; zero deviation where there is one curve."""
+    iterations = sorted({iteration for curve in curves for iteration in curve})
+    points = [spread([c[i] for c in curves if i in c]) for i in iterations]
+    means = np.array([point.mean for point in points if point])
+    deviations = np.array([point.deviation or 0.0 for point in points if point])
+    return iterations, means, deviations
+
+
+def _look(names: Sequence[str], name: str) -> dict[str, Any]:
+    index = names.index(name)
+    style = ('-', '--', ':')[index // 10 % 3]
+    return {'color': f'C{index % 10}', 'linestyle': style, 'linewidth': 1.3}
+
+
+def _panels(
+    count: int, *, width: float = 3.7, height: float = 3.0, sharey: bool = False
+) -> tuple[Any, list[Any]]:
+    columns = min(count, 3)
+    rows = math.ceil(count / columns)
+    figure, axes = plt.subplots(
+        rows, columns, figsize=(width * columns, height * rows), squeeze=False, sharey=sharey
+    )
+    flat = list(axes.flat)
+    for axis in flat[count:]:
+        axis.set_visible(False)
+    return figure, flat
+
+
+def _shared_legend(figure: Any, axes: Sequence[Any]) -> None:
+    entries: dict[str, Any] = {}
+    for axis in axes:
+        for handle, label in zip(*axis.get_legend_handles_labels()):
+            entries.setdefault(label, handle)
+    columns = min(len(entries), 6)
+    place = {'loc': 'upper center', 'bbox_to_anchor': (0.5, 0.0)}
+    figure.legend(entries.values(), entries.keys(), ncols=columns, fontsize=8, **place)
+
+
+def _save(figure: Any, path: Path) -> None:
+    figure.tight_layout()
+    drawn = io.BytesIO()
+    figure.savefig(drawn, dpi=DPI, bbox_inches='tight')
+    plt.close(figure)
+    # Few colours make a third of the bytes, and no difference to lines and text.
+    with Image.open(drawn) as image:
+        # This method keeps colours that few pixels have, such as those of a legend.
+        drawn_in_few = image.convert('RGB').quantize(NUM_COLOURS, Image.Quantize.MAXCOVERAGE)
+        drawn_in_few.save(path, optimize=True)

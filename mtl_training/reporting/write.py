@@ -1,0 +1,178 @@
+"""Writing a report: its blocks, pictures, Markdown, HTML and CSV."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+import csv
+import io
+from pathlib import Path
+
+from mtl_perception.checkpoint import write_atomically
+from mtl_training.reporting import figures, tables
+from mtl_training.reporting.document import (
+    Block,
+    Bullets,
+    Details,
+    Heading,
+    Paragraph,
+    Picture,
+    Table,
+    to_markdown,
+)
+from mtl_training.reporting.html import to_html
+from mtl_training.reporting.results import load_results, RunResult
+from mtl_training.reporting.tables import Method
+
+TITLE = 'Comparison of methods'
+
+
+def write_report(runs: Path, out: Path) -> Path:
+    """
+    Write report.md with its pictures, report.html and results.csv.
+
+    :param runs: Folder that holds the folders of the runs, at any depth.
+    :param out: Made where missing; pictures of an earlier report are removed from it.
+    :return: The path of report.html.
+    :raises ValueError: If there are no runs.
+    """
+    results = load_results(runs)
+    out.mkdir(parents=True, exist_ok=True)
+    for picture in out.glob('figure_*.png'):
+        picture.unlink()
+    blocks = _blocks(results, out)
+    write_atomically(out / 'report.md', to_markdown(blocks).encode())
+    write_atomically(out / 'report.html', to_html(blocks, TITLE).encode())
+    write_atomically(out / 'results.csv', _csv(results).encode())
+    return out / 'report.html'
+
+
+def _blocks(results: Sequence[RunResult], out: Path) -> list[Block]:
+    finished = sum(result.status == 'finished' for result in results)
+    facts = [f'{finished} of {len(results)} runs are finished.']
+    facts += [f'Command: {text}' for text in _distinct(r.command for r in results)]
+    facts += [f'Source: git {text}' for text in _distinct(r.git_revision for r in results)]
+    blocks: list[Block] = [Heading(1, TITLE), Bullets(facts)]
+    for number, data in enumerate(dict.fromkeys(result.data for result in results)):
+        of_data = [result for result in results if result.data == data]
+        blocks += _data_blocks(data, of_data, Pictures(out, f'figure_{number}'))
+    return blocks + _missing_blocks(results)
+
+
+class Pictures:
+    """Draws pictures into files that are numbered through."""
+
+    def __init__(self, out: Path, stem: str) -> None:
+        self._out, self._stem, self._count = out, stem, 0
+
+    def draw(self, draw: Callable[[Path], bool], text: str) -> list[Block]:
+        """Return the picture, or nothing where there was nothing to draw."""
+        path = self._out / f'{self._stem}_{self._count:02}.png'
+        if not draw(path):
+            return []
+        self._count += 1
+        return [Picture(path, text)]
+
+
+def _data_blocks(data: str, results: Sequence[RunResult], pictures: Pictures) -> list[Block]:
+    methods = tables.methods_of(results)
+    blocks: list[Block] = [Heading(2, f'Data set: {data}')]
+    if not methods:
+        return [*blocks, Paragraph('No run is finished.')]
+    splits = ' and '.join(_distinct(run.split for m in methods for run in m.runs))
+    blocks += [
+        Paragraph(
+            f'Accuracy on the {splits} split in %, mean ± standard deviation over n seeds, of the '
+            'network that validation chose. Cumulative: the share of right predictions over the '
+            'samples of all tasks. ms/step: median time of a training step; relative: to hard '
+            'sharing with average weighting. The best of each column is bold.'
+        ),
+        tables.method_table(methods),
+        Heading(3, 'Sharing by weighting'),
+        tables.overview_table(methods),
+        Heading(3, 'What this can tell'),
+        tables.notes(methods),
+    ]
+    curves = pictures.draw(
+        lambda path: figures.draw_learning_curves(methods, path),
+        'Cumulative validation accuracy over the iterations; bands: one standard deviation.',
+    )
+    blocks += _under(Heading(3, 'Learning curves'), curves)
+    weights = pictures.draw(
+        lambda path: figures.draw_weights(methods, path),
+        'Weights of the tasks; thin: per sharing method, thick: mean over all runs.',
+    )
+    blocks += _under(Heading(3, 'Weights of the tasks'), weights)
+    return blocks + _sharing_blocks(methods, pictures)
+
+
+def _sharing_blocks(methods: Sequence[Method], pictures: Pictures) -> list[Block]:
+    structures: list[Block] = []
+    confusions: list[Block] = []
+    for sharing in dict.fromkeys(method.sharing for method in methods):
+        group = [method for method in methods if method.sharing == sharing]
+        drawn = pictures.draw(
+            lambda path, group=group: figures.draw_structure(group, path),  # type: ignore[misc]
+            f'{sharing}: what each task takes in each layer.',
+        )
+        if drawn:
+            seed = group[0].runs[0].seed
+            title = f'{sharing}: shares of each task per layer (seed {seed})'
+            structures.append(Details(title, drawn))
+        if best := tables.best_of(group):
+            drawn = pictures.draw(
+                lambda path, best=best: figures.draw_confusions(best, path),  # type: ignore[misc]
+                f'{best.name}: confusion matrices.',
+            )
+            if drawn:
+                confusions.append(Details(f'{best.name}, all seeds together', drawn))
+    return [
+        *_under(Heading(3, 'What is shared'), structures),
+        *_under(Heading(3, "Confusions of each sharing method's best weighting"), confusions),
+    ]
+
+
+def _under(heading: Heading, blocks: Sequence[Block]) -> list[Block]:
+    return [heading, *blocks] if blocks else []
+
+
+def _missing_blocks(results: Sequence[RunResult]) -> list[Block]:
+    missing = [result for result in results if result.status != 'finished']
+    heading = Heading(2, 'Failed and missing runs')
+    if not missing:
+        return [heading, Paragraph('None.')]
+    rows = [[r.data, r.sharing, r.weighting, str(r.seed), r.status, r.reason] for r in missing]
+    header = ['data', 'sharing', 'weighting', 'seed', 'status', 'reason']
+    return [heading, Table(header, rows, num_names=len(header))]
+
+
+def _distinct(texts: Iterable[str]) -> list[str]:
+    return [text for text in dict.fromkeys(texts) if text]
+
+
+def _csv(results: Sequence[RunResult]) -> str:
+    tasks = list(dict.fromkeys(t for r in results for t in r.figures.get('accuracy', {})))
+    file = io.StringIO()
+    writer = csv.writer(file, lineterminator='\n')
+    per_task = [f'{kind}_{task}' for kind in ('accuracy', 'samples') for task in tasks]
+    writer.writerow(
+        [
+            *('data', 'sharing', 'weighting', 'seed', 'status', 'split', *per_task),
+            *('cumulative_accuracy', 'mean_accuracy', 'parameters_training'),
+            *('parameters_deployed', 'step_ms', 'iteration', 'best_iteration', 'wall_sec'),
+            *('cpu_sec', 'folder', 'reason'),
+        ]
+    )
+    for run in results:
+        summary, parameters = run.summary, run.summary.get('parameters', {})
+        shares = [run.figures.get(k, {}).get(t) for k in ('accuracy', 'samples') for t in tasks]
+        writer.writerow(
+            [
+                *(run.data, run.sharing, run.weighting, run.seed, run.status, run.split, *shares),
+                *(run.figures.get(f'{kind}_accuracy') for kind in ('cumulative', 'mean')),
+                *(parameters.get(kind) for kind in ('training', 'deployed')),
+                *(summary.get(k) for k in ('step_ms', 'iteration', 'best_iteration')),
+                *(summary.get(k) for k in ('wall_sec', 'cpu_sec')),
+                *(run.folder, run.reason),
+            ]
+        )
+    return file.getvalue()

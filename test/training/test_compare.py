@@ -1,0 +1,298 @@
+"""Comparisons: their configs, and their workers in real processes that are stopped and killed."""
+
+import json
+import os
+from pathlib import Path
+import signal
+import subprocess
+import sys
+import time
+
+from mtl_training import cli
+from mtl_training.comparison.config import load_comparison
+from mtl_training.comparison.devices import choose_devices
+from mtl_training.comparison.plan import file_name, planned_runs
+from mtl_training.comparison.progress import last_iteration, shown_time
+from mtl_training.run_folder import RunFolder
+from mtl_training.trainer import Trainer
+import pytest
+from rich.console import Console
+from safetensors.torch import load_file
+import torch
+import yaml
+
+ROOT = Path(__file__).parents[2]
+TOY = Path(__file__).with_name('toy_run.py')
+
+
+@pytest.fixture
+def grid(toy_block) -> dict:
+    """Return a comparison of two by one methods as plain values."""
+    del toy_block['threads']
+    return {
+        'base': {**toy_block, 'iterations': 6, 'evaluation': {'every': 3, 'batch_size': 12}},
+        'sharing': {
+            'STL': {'name': 'single_task'},
+            'HPS w=2': {'name': 'hard', 'network': {'width': 2}},
+        },
+        'weighting': {'average': {'name': 'average'}},
+    }
+
+
+def write(grid: dict, path: Path) -> Path:
+    path.write_text(yaml.safe_dump(grid, sort_keys=False))
+    return path
+
+
+def start(*arguments: str) -> 'subprocess.Popen[str]':
+    environment = {**os.environ, 'OMP_NUM_THREADS': '1', 'PYTHONPATH': str(ROOT)}
+    return subprocess.Popen(
+        [sys.executable, str(TOY), 'compare', *arguments],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def wait_for_iteration(process, run: Path, iteration: int) -> None:
+    for _ in range(6000):
+        if last_iteration(run / 'metrics.jsonl') >= iteration:
+            return
+        assert process.poll() is None, process.stderr.read()
+        time.sleep(0.01)
+    raise AssertionError(f'iteration {iteration} was never reached')
+
+
+def children_of(pid: int) -> list[int]:
+    children = Path(f'/proc/{pid}/task/{pid}/children').read_text().split()
+    return [
+        int(child)
+        for child in children
+        if 'spawn_main' in Path(f'/proc/{child}/cmdline').read_text()
+    ]
+
+
+# -- The config ----------------------------------------------------------------------------------
+
+
+def test_every_combination_is_a_run_and_seeds_vary_slowest(grid, tmp_path) -> None:
+    grid |= {
+        'seeds': [4, 7],
+        'data': {'one': {}, 'two': {'action': {'train': {'num_clips': 5}}}},
+        'weighting': {
+            'average': {'name': 'average'},
+            'dwa': {'name': 'dwa', 'settings': {'interval': 2}},
+        },
+        'skip': [{'sharing': 'STL', 'weighting': 'dwa'}],
+    }
+    runs = planned_runs(load_comparison(write(grid, tmp_path / 'grid.yaml')), tmp_path / 'out')
+    assert [(r.seed, r.data, r.sharing, r.weighting) for r in runs] == [
+        (seed, data, *method)
+        for seed in (4, 7)
+        for data in ('one', 'two')
+        for method in (('STL', 'average'), ('HPS w=2', 'average'), ('HPS w=2', 'dwa'))
+    ]
+    last = runs[-1]
+    assert last.path == tmp_path / 'out/runs/two/HPS_w=2/dwa/seed7'
+    assert last.config.seed == 7
+    assert last.config.weighting.settings == {'interval': 2}
+    trunk = last.config.network.trunks['clip']
+    assert (trunk.sharing, trunk.width, trunk.num_frames) == ('hard', 2, 4)
+    assert last.config.data['action'].train == {'num_clips': 5}
+    assert last.config.data['gesture'].train == {'num_clips': 24}
+    assert runs[0].config.network.trunks['clip'].width == 4
+
+
+def test_data_that_name_their_dataset_replace_those_of_the_base(grid, tmp_path) -> None:
+    grid['data'] = {'own': {'action': {'dataset': 'folder', 'settings': {'root': 'videos'}}}}
+    run = planned_runs(load_comparison(write(grid, tmp_path / 'grid.yaml')), tmp_path)[0]
+    assert run.config.data['action'].train == {}
+    assert run.config.data['gesture'].dataset == 'toy'
+
+
+def test_the_base_may_be_a_file_beside_the_comparison(grid, toy_config, tmp_path) -> None:
+    grid['base'] = toy_config.name
+    grid['sharing']['STL']['config'] = {'iterations': 9}
+    path = write(grid, tmp_path / 'grid.yaml')
+    comparison = load_comparison(path, [('batch_size', 2)])
+    configs = [run.config for run in planned_runs(comparison, tmp_path)]
+    assert [(c.iterations, c.batch_size) for c in configs] == [(9, 2), (12, 2)]
+
+
+@pytest.mark.parametrize(
+    ('name', 'value', 'message'),
+    [
+        ('weightings', {}, "no entry 'weightings'. Did you mean 'weighting'"),
+        ('sharing', {}, 'sharing must have at least one entry'),
+        ('sharing', {'A': {'nam': 'hard'}}, r"sharing.A has no entry 'nam'. Did you mean 'name'"),
+        ('sharing', {'A': {'name': 'hrad'}}, r"sharing.A: Unknown .* 'hrad'. Did you mean 'hard'"),
+        ('sharing', {'A': {'name': 'hard', 'config': {'seed': 2}}}, "must not set 'seed'"),
+        ('weighting', {'A': {'name': 'avrage'}}, "STL / A: Unknown .*Did you mean 'average'"),
+        ('weighting', {'A': {'name': 'dwa', 'settings': {'intervall': 2}}}, "mean 'interval'"),
+        ('seeds', [1, 1], r'seeds must be distinct, got \[1, 1\]'),
+        ('skip', [{'sharing': 'STLL'}], "skip: unknown sharing 'STLL'. Did you mean 'STL'"),
+        ('skip', [{}], 'must name data, sharing or weighting'),
+        ('skip', [{'weighting': 'average'}], 'skip leaves no combination'),
+        ('data', {'a': {}, 'A': {}}, 'would share the folder'),
+        ('base', {'iterations': 2}, r'config lacks .*network'),
+    ],
+)  # fmt: skip
+def test_a_wrong_entry_is_named_with_its_rule(grid, tmp_path, name, value, message) -> None:
+    grid[name] = value
+    with pytest.raises(ValueError, match=message):
+        planned_runs(load_comparison(write(grid, tmp_path / 'grid.yaml')), tmp_path)
+
+
+def test_a_run_that_wants_more_than_one_device_is_refused(grid, tmp_path) -> None:
+    grid['base']['devices'] = 2
+    with pytest.raises(ValueError, match='devices must be 1 in a comparison, got 2'):
+        planned_runs(load_comparison(write(grid, tmp_path / 'grid.yaml')), tmp_path)
+
+
+@pytest.mark.parametrize(
+    'entry', ['seed', 'weighting.name', 'network.trunks.clip.sharing_settings.x']
+)
+def test_what_is_compared_is_not_overridden(grid, tmp_path, entry) -> None:
+    with pytest.raises(ValueError, match=r'is what the comparison .* varies'):
+        load_comparison(write(grid, tmp_path / 'grid.yaml'), [(entry, 1)])
+
+
+def test_names_become_names_of_files() -> None:
+    assert file_name('SPS s=0.2') == 'SPS_s=0.2'
+    assert file_name('../a:b') == '_a_b'
+    assert file_name('..') == '_'
+
+
+def test_gpus_are_shared_out_by_their_own_names(grid, tmp_path, monkeypatch) -> None:
+    grid['base']['accelerator'] = 'auto'
+    config = planned_runs(load_comparison(write(grid, tmp_path / 'g.yaml')), tmp_path)[0].config
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
+    monkeypatch.setattr(torch.cuda, 'device_count', lambda: 2)
+    monkeypatch.delenv('CUDA_VISIBLE_DEVICES', raising=False)
+    assert choose_devices(config, 9, None) == ['0', '1']
+    monkeypatch.setenv('CUDA_VISIBLE_DEVICES', '5,MIG-a')
+    assert choose_devices(config, 9, 3) == ['5', 'MIG-a', '5']
+    assert choose_devices(config, 1, None) == ['5']
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
+    assert choose_devices(config, 9, 3) == [None] * 3
+    with pytest.raises(ValueError, match='--jobs must be at least 1, got 0'):
+        choose_devices(config, 9, 0)
+
+
+def test_times_are_shown_as_people_read_them() -> None:
+    assert [shown_time(sec) for sec in (59.7, 61, 7260)] == [
+        '1 min 00 s',
+        '1 min 01 s',
+        '2 h 01 min',
+    ]
+
+
+def test_a_dry_run_lists_the_runs_and_makes_nothing(grid, tmp_path, capsys) -> None:
+    path, out = write(grid, tmp_path / 'grid.yaml'), tmp_path / 'out'
+    arguments = ['compare', '--config', str(path), '--out', str(out), '--dry-run']
+    assert cli.main([*arguments, '--json', '--jobs', '1']) == 0
+    listed = json.loads(capsys.readouterr().out)
+    assert [run['status'] for run in listed['runs']] == ['new', 'new']
+    assert listed['at_a_time'] == 1
+    assert cli.main(arguments) == 0
+    assert 'HPS w=2' in capsys.readouterr().out
+    assert not out.exists()
+
+
+# -- Real processes ------------------------------------------------------------------------------
+
+
+def test_a_comparison_that_is_stopped_and_whose_worker_is_killed_ends_as_plain_training_does(
+    grid, tmp_path
+) -> None:
+    grid['sharing']['broken'] = {'name': 'hard', 'config': {'trainable_stages': ['layer9']}}
+    # Without effect on the result: long enough to be caught in the middle.
+    grid['base'] |= {'iterations': 12, 'save_every': 1}
+    grid['base']['evaluation']['every'] = 6
+    grid['base']['data']['action']['settings'] = {'slow_sec': 0.015}
+    path, out = write(grid, tmp_path / 'grid.yaml'), tmp_path / 'out'
+    arguments = ('--config', str(path), '--out', str(out), '--jobs', '1', '--json')
+    first = out / 'runs/data/STL/average/seed0'
+    second = out / 'runs/data/HPS_w=2/average/seed0'
+
+    process = start(*arguments)
+    wait_for_iteration(process, first, 2)
+    os.killpg(process.pid, signal.SIGINT)
+    printed, told = process.communicate(timeout=60)
+    assert process.returncode == 130, told
+    figures = json.loads(printed)
+    assert not figures['finished']
+    assert {run['status'] for run in figures['runs']} == {'unfinished'}
+    reached = last_iteration(first / 'metrics.jsonl')
+    assert (first / 'state.safetensors').exists()
+    assert 2 <= reached < 12
+    assert 'unfinished' in (out / 'report' / 'report.md').read_text()
+
+    process = start(*arguments)
+    wait_for_iteration(process, second, 3)
+    (worker,) = children_of(process.pid)
+    os.kill(worker, signal.SIGKILL)
+    printed, told = process.communicate(timeout=120)
+    assert process.returncode == 1, told
+    assert (
+        'once more: data / HPS w=2 / average / seed 0: its process was killed by SIGKILL' in told
+    )
+    runs = json.loads(printed)['runs']
+    assert [run['status'] for run in runs] == ['finished', 'finished', 'failed']
+    assert "no stage 'layer9'" in runs[2]['reason']
+    assert "no stage 'layer9'" in (out / 'report' / 'report.md').read_text()
+    assert 'resuming at iteration' in (first / 'run.log').read_text()
+    assert 'resuming at iteration' in (second / 'run.log').read_text()
+
+    for folder in (first, second):
+        alone = tmp_path / 'alone' / folder.parents[1].name
+        stored = yaml.safe_load((folder / 'config.yaml').read_text())
+        assert stored['threads'] == 1
+        assert (
+            cli.main(['train', '--config', str(folder / 'config.yaml'), '--out', str(alone)]) == 0
+        )
+        ours, theirs = (load_file(f / 'last.safetensors') for f in (folder, alone))
+        assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+        untimed = [
+            [{k: v for k, v in r.items() if k != 'step_ms'} for r in RunFolder(f).records()]
+            for f in (folder, alone)
+        ]
+        assert untimed[0] == untimed[1]
+
+
+def test_what_is_finished_is_not_run_again_and_a_changed_config_is_refused(
+    grid, tmp_path, capsys, monkeypatch
+) -> None:
+    path, out = write(grid, tmp_path / 'grid.yaml'), tmp_path / 'out'
+    runs = planned_runs(load_comparison(path), out)
+    for run in runs:
+        Trainer(run.config, run.path, Console(quiet=True)).run()
+    monkeypatch.setattr('mtl_training.comparison.pool.WorkerPool._start', None)
+    arguments = ['compare', '--config', str(path), '--out', str(out), '--json']
+    assert cli.main(arguments) == 0
+    assert json.loads(capsys.readouterr().out)['finished']
+    assert cli.main([*arguments, '--optimiser.lr', '0.5']) == 2
+    error = capsys.readouterr().err
+    assert 'holds a run with another config, it differs in: optimiser.lr' in error
+    assert cli.main([*arguments, '--optimiser.lr', '0.5', '--dry-run']) == 0
+    assert 'another config: optimiser.lr' in capsys.readouterr().out
+
+
+def test_workers_stop_with_a_resume_point_when_their_parent_is_gone(grid, tmp_path) -> None:
+    grid['base'] |= {'iterations': 2000, 'save_every': 1000}
+    grid['base']['evaluation']['every'] = 1000
+    path, out = write(grid, tmp_path / 'grid.yaml'), tmp_path / 'out'
+    process = start('--config', str(path), '--out', str(out), '--jobs', '1')
+    first = out / 'runs/data/STL/average/seed0'
+    wait_for_iteration(process, first, 2)
+    assert cli.main(['compare', '--config', str(path), '--out', str(out)]) == 2
+    (worker,) = children_of(process.pid)
+    process.kill()
+    process.communicate(timeout=60)
+    for _ in range(3000):
+        if (first / 'state.safetensors').exists() and not Path(f'/proc/{worker}').exists():
+            return
+        time.sleep(0.01)
+    raise AssertionError('the worker went on alone')
