@@ -1,6 +1,6 @@
 """Small networks for the tests of the room."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from mtl_perception.network import MultiTaskNetwork, NetworkConfig, TaskConfig, TrunkConfig
 import pytest
@@ -13,6 +13,15 @@ LABELS = {'action': ('walk', 'jump', 'sit'), 'gesture': ('wave', 'stop')}
 @pytest.fixture(autouse=True)
 def _seed() -> None:
     torch.manual_seed(0)
+
+
+@pytest.fixture
+def float64() -> Iterator[None]:
+    """Build and run networks in double precision, where formulas agree to many digits."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(before)
 
 
 @pytest.fixture

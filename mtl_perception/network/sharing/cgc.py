@@ -14,7 +14,7 @@ class CGC(GatedExperts):
     Shared experts and experts of each task, mixed by its gate (CGC; Tang et al., 2020).
 
     A gate weighs its task's own experts and the shared ones only, ``g_k(x) = w_k(x) S_k(x)`` with
-    ``w_k(x) = softmax(W_k x)`` (eqs. 1 to 3 of the paper, RecSys 2020). Experts and gates are as
+    ``w_k(x) = softmax(W_k x)`` and ``S_k`` the outputs of these experts. Experts and gates are as
     in :class:`MMoE`.
     """
 

@@ -27,12 +27,12 @@ class DSelectGate(nn.Module):
 
     def choices(self, x: Tensor) -> Tensor:
         """Return each choice's weights of the experts, ``[B, num_selected, num_experts]``."""
-        z = self.codes(x).float().unflatten(1, (self.num_selected, -1))
+        z = _at_least_float32(self.codes(x)).unflatten(1, (self.num_selected, -1))
         return select_expert(smooth_step(z, self.gamma), self.num_experts)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the weights of the experts, ``[B, num_experts]``, which sum to 1."""
-        weights = self.mixture(x).float().softmax(1)
+        weights = _at_least_float32(self.mixture(x)).softmax(1)
         return (weights.unsqueeze(2) * self.choices(x)).sum(1)
 
 
@@ -40,8 +40,8 @@ class DSelectK(GatedExperts):
     """
     Experts of which each gate learns to select k, by smooth binary codes (Hazimeh et al., 2021).
 
-    A gate is ``q(x) = sum_i softmax(A x)_i r(W_i x)`` over k choices i (eq. 4 of the paper,
-    NeurIPS 2021, per example), and ``r`` the weights of all experts under a binary code whose
+    A gate is ``q(x) = sum_i softmax(A x)_i r(W_i x)`` over k choices i
+    (the paper's gate per example), and ``r`` the weights of all experts under a binary code whose
     bits are smooth steps of ``W_i x`` (:func:`select_expert`). The entropy of ``r`` is added to
     the loss (:meth:`regularisation`): once it is zero, each clip of a task uses at most k experts.
     Experts and what gates read are as in :class:`MMoE`.
@@ -90,7 +90,7 @@ class DSelectK(GatedExperts):
         """
         Return the weighted entropy of the choices in the last forward pass in training mode.
 
-        It is the mean over a task's clips, summed over choices and tasks (the paper's section 3),
+        It is the mean over a task's clips, summed over choices and tasks,
         and reaches the gates alone: what they read is a given, as the input of the network is.
         It is returned once.
         """
@@ -120,14 +120,14 @@ class DSelectK(GatedExperts):
 
 
 def smooth_step(z: Tensor, gamma: float) -> Tensor:
-    """Return 0 below ``-gamma / 2``, 1 above ``gamma / 2`` and a cubic between (eq. 3)."""
+    """Return 0 below ``-gamma / 2``, 1 above ``gamma / 2`` and a cubic between."""
     t = (z / gamma).clamp(-0.5, 0.5)
     return (1.5 - 2 * t.square()) * t + 0.5
 
 
 def select_expert(bits: Tensor, num_experts: int) -> Tensor:
     """
-    Return the weight of each expert under a soft binary code (eq. 2 of the paper).
+    Return the weight of each expert under a soft binary code.
 
     The weight of a code is the product over its bits of the bit's value where it is 1, and one
     minus it where it is 0. Where the number of experts is no power of two, an expert whose
@@ -151,3 +151,7 @@ def entropy(weights: Tensor) -> Tensor:
     # The smallest normal number keeps the gradient of log finite where a weight is zero.
     logs = weights.clamp_min(torch.finfo(weights.dtype).tiny).log()
     return -(weights * logs).sum(-1)
+
+
+def _at_least_float32(x: Tensor) -> Tensor:
+    return x.to(torch.promote_types(x.dtype, torch.float32))

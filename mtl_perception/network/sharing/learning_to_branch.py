@@ -27,10 +27,10 @@ class LearningToBranch(RowSharing):
 
     Each private stage has several branches. A branch has logits over the branches of the stage
     before, a task over those of the last one. In training its input is the mix of the parents'
-    outputs by a Gumbel-softmax sample of the logits (eqs. 3 to 5 of the paper, ICML 2020), drawn
-    once per forward pass; the temperature falls geometrically over the training, at end values
-    chosen here. In evaluation every branch and task takes its most probable parent, and only the
-    branches that lead to a task run; a deployed copy holds no others.
+    outputs by a Gumbel-softmax sample of the logits, drawn once per forward pass; its temperature
+    falls geometrically over the training, and its ends are chosen here. In evaluation every
+    branch and task takes its most probable parent, and only the branches that lead to a task run;
+    a deployed copy holds no others.
     """
 
     def __init__(

@@ -13,9 +13,9 @@ class MMoE(GatedExperts):
     """
     Experts that all tasks mix, each by its own gate (MMoE; Ma et al., 2018).
 
-    The feature of task k is ``sum_i g_k(x)_i f_i(x)`` with ``g_k(x) = softmax(W_k x)`` (eqs. 5 to
-    7 of the paper, KDD 2018). Here experts are the last stages of a trunk, and gates read pooled
-    features (:class:`ExpertSharing`) and have a bias, the weights of a constant input.
+    The feature of task k is ``sum_i g_k(x)_i f_i(x)`` with ``g_k(x) = softmax(W_k x)``. Here
+    experts are the last stages of a trunk, and gates read pooled features
+    (:class:`ExpertSharing`) and have a bias, the weights of a constant input.
     """
 
     def __init__(

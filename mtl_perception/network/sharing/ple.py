@@ -56,7 +56,7 @@ class PLE(ExpertSharing):
 
     At each level every task and the shared path have experts, one copy of the stage each. A
     task's gate mixes its own experts' outputs and the shared ones', as feature maps; the gate of
-    the shared path mixes those of all experts (section 4.3 of the paper, RecSys 2020). A gate
+    the shared path mixes those of all experts. A gate
     reads the pooled map that its own path brings from the level before. With one private stage
     this is :class:`CGC`. A clip of one task passes the experts of the others too, but for those
     of the last level.

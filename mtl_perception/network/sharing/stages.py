@@ -39,8 +39,9 @@ def split_names(
     names = tuple(name for name, _ in trunk.stages())
     if private_stages is None:
         return (), names
-    count = len(private_stages)
-    if isinstance(private_stages, str) or not count or names[-count:] != tuple(private_stages):
+    is_list = isinstance(private_stages, (list, tuple))
+    count = len(private_stages) if is_list else 0
+    if not count or names[-count:] != tuple(private_stages):
         raise ValueError(
             f'private_stages must be the last of the stages {list(names)}, in this order, '
             f'or None for all of them, got {private_stages!r}.'
