@@ -103,7 +103,9 @@ class AutoLambdaWeighting(Weighting):
                 ahead = _gradients(mean_losses(primary).sum(), context)
             except NotFiniteError:
                 return  # of this batch nothing is trained: the step itself may well be finite
-        slopes = -context.learning_rate * torch.stack([_product(g, ahead) for g in gradients])
+        zero = self.factors.new_zeros(())
+        products = [_product(gradient, ahead, zero) for gradient in gradients]
+        slopes = -context.learning_rate * torch.stack(products)
         if torch.isfinite(slopes).all():
             moved = self.adam.updated(self.factors[rows], slopes, rows)
             self.factors[rows] = moved.clamp(min=self._floor)
@@ -140,9 +142,9 @@ def _weighted_sum(factors: Tensor, gradients: list[_Gradients]) -> _Gradients:
     return sums
 
 
-def _product(one: _Gradients, other: _Gradients) -> Tensor:
+def _product(one: _Gradients, other: _Gradients, zero: Tensor) -> Tensor:
     terms = [(a * b).sum() for a, b in zip(one, other) if a is not None and b is not None]
-    return torch.stack(terms).sum() if terms else torch.zeros(())
+    return torch.stack([zero, *terms]).sum()
 
 
 @contextmanager

@@ -116,6 +116,15 @@ def test_tasks_that_no_batch_ahead_has_move_nothing(toy) -> None:
     assert toy.gradient(problem).any()
 
 
+def test_a_task_that_has_nothing_in_common_with_the_primary_keeps_its_weight(toy) -> None:
+    problem, weighting = start(toy, primary=('x',))
+    for parameter in problem.shared:
+        parameter.requires_grad_(False)
+    toy.backward(problem, weighting, learning_rate=RATE)
+    assert weighting.factors[0] > 0.1
+    assert (weighting.factors[1:] == 0.1).all()
+
+
 @pytest.mark.parametrize(
     'settings, message',
     [
