@@ -8,7 +8,7 @@ from torch import Tensor
 
 
 class AverageWeighting(Weighting):
-    """Sum the mean losses of the tasks: each has weight 1."""
+    """Sum the mean losses of the tasks: each has weight 1 (Caruana, 1997)."""
 
     def combine(self, losses: Losses) -> Tensor:
         """Return the sum of the task losses; the weights sum to the number of tasks."""

@@ -12,7 +12,7 @@ from torch import Tensor
 
 class FixedWeighting(Weighting):
     """
-    Sum the mean losses of the tasks times the weights given, as they are.
+    Sum the mean losses times the weights given, as they are (Xin et al., 2022).
 
     :param tasks: The names of all tasks.
     :param weights: One number per task, not negative, of which at least one is not 0.

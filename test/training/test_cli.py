@@ -3,10 +3,14 @@
 import json
 import os
 from pathlib import Path
+import re
 import subprocess
 import sys
 
+from mtl_perception.network.sharing import SHARING
 from mtl_training import cli
+from mtl_training.tables import summary
+from mtl_training.weighting import WEIGHTINGS
 import pytest
 from safetensors.torch import save_file
 import torch
@@ -59,6 +63,15 @@ def test_list_names_every_method_with_one_line() -> None:
     assert 'average' in listing['weighting']
     assert 'joint' in listing['regimes']
     assert all(text for entries in listing.values() for text in entries.values())
+
+
+@pytest.mark.parametrize(
+    'entry', [*SHARING.values(), *WEIGHTINGS.values()], ids=lambda entry: entry.__name__
+)
+def test_the_line_of_a_method_names_its_source(entry) -> None:
+    line = summary(entry)
+    assert line.endswith('.')
+    assert re.search(r'\([^()]*\b(19|20)\d\d\b[^()]*\)', line), line
 
 
 @pytest.fixture
@@ -122,6 +135,9 @@ def test_evaluate_takes_other_clips_than_those_of_the_checkpoint(trained, capsys
         ('evaluate --checkpoint nowhere --num-clips 0', 'must be positive'),
         ('evaluate', 'checkpoint'),
         ('list --jsn', "Did you mean '--json'?"),
+        ('compare --config {toy}', 'comparison has no entry'),
+        ('compare', 'required: config'),
+        ('report --runs .', "no runs in '.'"),
         ('scenes --stream --size big', 'size must be HEIGHTxWIDTH'),
     ],
 )
@@ -173,7 +189,7 @@ def test_wrong_data_for_a_checkpoint_is_refused(trained, capsys) -> None:
 def test_help_teaches_with_examples(capsys) -> None:
     assert cli.main(['--help']) == 0
     assert 'evaluate' in capsys.readouterr().out
-    for command in ('train', 'evaluate'):
+    for command in ('train', 'evaluate', 'compare', 'report'):
         with pytest.raises(SystemExit) as leaving:
             cli.main([command, '--help'])
         assert leaving.value.code == 0

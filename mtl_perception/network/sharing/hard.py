@@ -10,7 +10,7 @@ from torch import nn, Tensor
 
 
 class HardSharing(SharingMethod):
-    """One trunk that every task reads."""
+    """One trunk that every task reads (Caruana, 1997)."""
 
     def __init__(self, make_trunk: MakeTrunk, tasks: Sequence[str]) -> None:
         super().__init__(tasks)

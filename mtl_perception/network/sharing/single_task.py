@@ -11,7 +11,7 @@ from torch import nn, Tensor
 
 
 class SingleTask(SharingMethod):
-    """One trunk per task."""
+    """One trunk per task: nothing is shared (the baseline of Caruana, 1997)."""
 
     def __init__(self, make_trunk: MakeTrunk, tasks: Sequence[str]) -> None:
         super().__init__(tasks)
