@@ -27,6 +27,13 @@ class InstanceLevelWeighting(Weighting):
     The tables are no parameters: they follow sparse SGD with momentum, in closed form, in which
     only the rows of the batch move. Their gradient has the ``1 / B`` of the batch's mean.
 
+    A visit moves a row by ``table_rate / B`` times ``1 - l * exp(-s)``, and momentum by up to ten
+    times that. On blobs of which 40 % have a wrong class, every rate from 1 to 16 found the same
+    share at B = 16 and 30 visits per sample, to within two points; with 0.25 and less the tables
+    lag behind a network that learns by heart, and find up to three points fewer. More visits do
+    not help such a network: 60 found four to six points fewer than 30, whatever the rate. Stop
+    early or augment.
+
     :param tasks: The names of all tasks.
     :param table_rate: Learning rate of the tables.
     :param momentum: Of the tables, in [0, 1).
