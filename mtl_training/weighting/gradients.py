@@ -26,19 +26,22 @@ def task_gradients(losses: Losses, context: StepContext) -> Tensor:
     """
     shared = context.shared_parameters
     sizes = [parameter.numel() for parameter in shared]
-    rows = torch.zeros(len(losses), sum(sizes), device=_device(losses))
+    rows = torch.empty(len(losses), sum(sizes), device=_device(losses))
     for row, loss in zip(rows, losses.values()):
         for parameter in shared:
             parameter.grad = None
         context.backward(loss.mean())
         for part, parameter in zip(row.split(sizes), shared):
-            if parameter.grad is not None:
+            if parameter.grad is None:
+                part.zero_()
+            else:
                 part.view_as(parameter).copy_(parameter.grad)
                 parameter.grad = None
     rows = context.reduce(rows)
     if context.loss_scale != 1:
         rows = rows / context.loss_scale
-    if not torch.isfinite(rows).all():
+    # Not isfinite(rows), which takes 40 times as long on a CPU.
+    if rows.numel() and not torch.isfinite(torch.stack(torch.aminmax(rows))).all():
         set_gradient(rows.sum(0), context)
         raise NotFiniteError
     return rows
