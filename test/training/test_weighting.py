@@ -165,7 +165,7 @@ def test_two_processes_do_the_step_of_one_with_all_samples(toy, name) -> None:
     def run(process):
         problem, weighting = toy.Problem(THREE), build(toy, name, THREE)
         optimiser = toy.make_optimiser(problem, weighting, lr=0.01)
-        toy.train(problem, weighting, optimiser, range(6), process=process)
+        toy.train(problem, weighting, optimiser, range(5), process=process)
         return toy.gradient(problem), weighting
 
     torch.manual_seed(1)
