@@ -92,6 +92,7 @@ class TaskConfig:
     labels: tuple[str, ...] = ()  # may stay empty in a training config: the dataset knows them
     kind: str = 'classification'
     trunk: str = 'clip'
+    relevance: bool = False  # whether it knows clips that are none of its own
 
     def __post_init__(self) -> None:
         if self.kind not in TASK_KINDS:

@@ -9,9 +9,10 @@ from typing import cast
 
 from mtl_perception.network.backbones import build_backbone
 from mtl_perception.network.config import NetworkConfig, TrunkConfig
-from mtl_perception.network.heads import build_head
+from mtl_perception.network.heads import build_head, RelevanceHead
 from mtl_perception.network.sharing import build_sharing, SampleLosses, SharingMethod
 from torch import nn, Tensor
+from torch.nn import functional
 
 
 class MultiTaskNetwork(nn.Module):
@@ -19,7 +20,8 @@ class MultiTaskNetwork(nn.Module):
     All trunks and heads that a config asks for, and nothing else.
 
     ``trunks`` maps the name of a trunk to its sharing method, ``heads`` the name of a task to
-    its head. A trunk that feeds no task is not built.
+    its head, ``relevance`` that of a task which has one to its relevance head. A trunk that feeds
+    no task is not built.
     """
 
     def __init__(self, config: NetworkConfig) -> None:
@@ -39,12 +41,15 @@ class MultiTaskNetwork(nn.Module):
         self.config = config
         self.trunks = nn.ModuleDict()
         self.heads = nn.ModuleDict()
+        self.relevance = nn.ModuleDict()
         for name, trunk in config.trunks.items():
             if tasks := config.tasks_of(name):
                 self.trunks[name] = _build_trunk(trunk, tasks)
         for name, task in config.tasks.items():
             feature_dim = self.sharing(task.trunk).feature_dim
             self.heads[name] = build_head(task.kind, feature_dim, len(task.labels))
+            if task.relevance:
+                self.relevance[name] = RelevanceHead(feature_dim)
 
     def sharing(self, trunk: str) -> SharingMethod:
         """Return the sharing method of a trunk."""
@@ -59,11 +64,37 @@ class MultiTaskNetwork(nn.Module):
         :param inputs: Normalised input per trunk; a clip trunk takes ``[B, 3, T, H, W]``.
         :return: ``[B, C]`` per task.
         """
-        logits: dict[str, Tensor] = {}
+        return {task: self.heads[task](values) for task, values in self.features(inputs).items()}
+
+    def features(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """
+        Return what the heads see of every task whose trunk is given an input.
+
+        :param inputs: As for :meth:`forward`.
+        :return: ``[B, D]`` per task.
+        """
+        features: dict[str, Tensor] = {}
         for trunk, clips in inputs.items():
-            for task, features in self.sharing(trunk)(self._prepared(trunk, clips)).items():
-                logits[task] = self.heads[task](features)
-        return logits
+            features.update(self.sharing(trunk)(self._prepared(trunk, clips)))
+        return features
+
+    def scores(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """
+        Return the probabilities of every task whose trunk is given an input.
+
+        :param inputs: As for :meth:`forward`.
+        :return: ``[B, C + 1]`` per task, float32: of its labels and, last, that nothing of the
+            task is to be seen, which is 0 for a task without a relevance head.
+        """
+        features = self.features(inputs)
+        return {task: self.scores_of(task, values) for task, values in features.items()}
+
+    def scores_of(self, task: str, features: Tensor) -> Tensor:
+        """Return the probabilities of one task, as :meth:`scores`, from its features."""
+        logits = self.heads[task](features)
+        if task in self.relevance:
+            return cast('RelevanceHead', self.relevance[task]).scores(features, logits)
+        return functional.pad(logits.float().softmax(1), (0, 1))
 
     def forward_tasks(
         self, clips: Mapping[str, Tensor], *, merge: bool = True
