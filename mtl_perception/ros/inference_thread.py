@@ -83,6 +83,7 @@ class InferenceThread:
         start_sec = time.monotonic()
         recognitions = self._recognizer.recognise(
             min_score=parameters.min_score,
+            min_relevance=parameters.min_relevance,
             smoothing_sec=parameters.smoothing_sec,
             top_k=parameters.top_k,
         )

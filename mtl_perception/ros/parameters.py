@@ -104,6 +104,12 @@ class PerceptionParameters:
         When.LIVE,
         limits=(0.0, 1.0),
     )
+    min_relevance: float = parameter(
+        0.5,
+        'The label is empty while it is less probable than this that any of the labels is true.',
+        When.LIVE,
+        limits=(0.0, 1.0),
+    )
     smoothing_sec: float = parameter(
         0.3,
         'Time constant of the smoothing of the probabilities; 0 for none.',

@@ -64,17 +64,16 @@ class Engine:
 
     def infer(self, clips: Mapping[str, Tensor]) -> dict[str, np.ndarray]:
         """
-        Return the probabilities ``[C]`` of every task.
+        Return the probabilities ``[C + 1]`` of every task: of its labels and, last, of nothing.
 
         :param clips: For each trunk, ``[1, 3, T, H, W]`` on the engine's device.
         """
         with torch.inference_mode():
-            logits = self._network(clips)
+            scores = self._network.scores(clips)
             # One transfer, and one wait for the device, for all tasks together.
-            scores = torch.cat([values[0].float().softmax(-1) for values in logits.values()])
-        flat = scores.cpu().numpy()
-        ends = np.cumsum([values.shape[1] for values in logits.values()])[:-1]
-        return dict(zip(logits, np.split(flat, ends)))
+            flat = torch.cat([values[0] for values in scores.values()]).cpu().numpy()
+        ends = np.cumsum([values.shape[1] for values in scores.values()])[:-1]
+        return dict(zip(scores, np.split(flat, ends)))
 
     def load(self) -> None:
         """Bring the network back to its device after :meth:`unload`."""

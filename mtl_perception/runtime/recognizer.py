@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 import threading
 
 from mtl_perception.network.preprocessing import FramePreprocessor
@@ -19,7 +19,7 @@ class Recognition:
     """What one task's head said about one clip."""
 
     task: str
-    label: str  # the most probable label, or '' when it is not probable enough
+    label: str  # the most probable label, or '' when none is probable enough
     score: float  # probability of the most probable label
     top_k: list[tuple[str, float]]  # the most probable labels, best first
     stamp_ns: int  # stamp of the clip's newest frame
@@ -27,6 +27,7 @@ class Recognition:
     frame_id: str  # of the clip's frames
     received_sec: float  # the clock reading that came with the newest frame
     num_distinct: int  # different frames in the clip
+    nothing: float = 0.0  # probability that nothing of the task is to be seen; all sum to 1
 
 
 class Recognizer:
@@ -119,12 +120,19 @@ class Recognizer:
             buffer.reset()
 
     def recognise(
-        self, *, min_score: float = 0.0, smoothing_sec: float = 0.0, top_k: int = 3
+        self,
+        *,
+        min_score: float = 0.0,
+        min_relevance: float = 0.5,
+        smoothing_sec: float = 0.0,
+        top_k: int = 3,
     ) -> list[Recognition]:
         """
         Recognise the newest clip; empty while there is none that has not been seen.
 
         :param min_score: Below this probability the label is ''.
+        :param min_relevance: Below this probability that anything of the task is to be seen, the
+            label is '' too.
         :param smoothing_sec: Time constant of the smoothing of the probabilities.
         :param top_k: How many labels to report.
         """
@@ -142,7 +150,10 @@ class Recognizer:
                 time_constant_sec=smoothing_sec,
                 generation=clip.generation,
             )
-            recognitions.append(self._describe(task, smoothed, clip, min_score, top_k))
+            recognition = self._describe(task, smoothed, clip, top_k)
+            if recognition.score < min_score or 1 - recognition.nothing < min_relevance:
+                recognition = replace(recognition, label='')
+            recognitions.append(recognition)
         return recognitions
 
     def _newest_clips(self) -> dict[str, Clip]:
@@ -160,15 +171,16 @@ class Recognizer:
         return clips
 
     def _describe(
-        self, task: str, probabilities: np.ndarray, clip: Clip, min_score: float, top_k: int
+        self, task: str, probabilities: np.ndarray, clip: Clip, top_k: int
     ) -> Recognition:
-        ranked = top_labels(probabilities, self._engine.config.tasks[task].labels, top_k)
+        ranked = top_labels(probabilities[:-1], self._engine.config.tasks[task].labels, top_k)
         label, score = ranked[0]
         return Recognition(
             task=task,
-            label=label if score >= min_score else '',
+            label=label,
             score=score,
             top_k=ranked,
+            nothing=float(probabilities[-1]),
             stamp_ns=int(clip.stamps_ns[-1]),
             clip_start_ns=int(clip.stamps_ns[0]),
             frame_id=clip.source[0],

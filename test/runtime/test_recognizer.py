@@ -76,6 +76,40 @@ def test_an_improbable_label_is_empty_but_its_score_is_said(engine: Engine) -> N
         assert 0 < recognition.score == recognition.top_k[0][1] < 1
 
 
+@pytest.mark.parametrize(
+    ('min_relevance', 'shows'), [(0.0, True), (0.29, True), (0.31, False), (0.5, False)]
+)
+def test_a_task_of_which_nothing_is_to_be_seen_has_no_label(
+    doubting_checkpoint: Path, min_relevance: float, shows: bool
+) -> None:
+    recognizer = Recognizer(Engine(doubting_checkpoint, device='cpu', precision='float32'))
+    feed(recognizer, random_frames(8))
+    found = recognizer.recognise(min_relevance=min_relevance, top_k=9)
+    action, gesture = sorted(found, key=lambda recognition: recognition.task)
+    assert action.label
+    assert action.nothing == 0
+    assert bool(gesture.label) == shows
+    assert gesture.nothing == pytest.approx(0.7, abs=1e-5)
+    assert {label for label, _ in gesture.top_k} == {'wave', 'stop'}
+    assert gesture.nothing + sum(score for _, score in gesture.top_k) == pytest.approx(1)
+
+
+def test_nothing_is_smoothed_like_the_labels(
+    doubting_checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recognizer = Recognizer(Engine(doubting_checkpoint, device='cpu', precision='float32'))
+    answers = iter([np.array([0.9, 0.0, 0.1]), np.array([0.1, 0.0, 0.9])])
+    monkeypatch.setattr(Engine, 'infer', lambda *_: {'gesture': next(answers)})
+    feed(recognizer, random_frames(8))
+    (first,) = recognizer.recognise(smoothing_sec=1.0)
+    feed(recognizer, random_frames(1), start_ns=NOW + 17 * SECOND // 10)
+    (second,) = recognizer.recognise(smoothing_sec=1.0)
+    assert (first.label, first.nothing) == ('wave', pytest.approx(0.1))
+    # One second later, the old weighs 1/e.
+    expected = 0.1 * np.exp(-1) + 0.9 * (1 - np.exp(-1))
+    assert (second.label, second.nothing) == ('', pytest.approx(expected))
+
+
 def test_nothing_is_recognised_twice_or_too_early(engine: Engine) -> None:
     recognizer = Recognizer(engine)
     assert recognizer.recognise() == []
