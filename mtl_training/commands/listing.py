@@ -1,20 +1,23 @@
-"""The command ``list``: every method and data set that a config can name."""
+"""The command ``list``: every method and data set that a config can name, and what it costs."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict, fields
 import json
+import re
 from typing import Any
 
 from mtl_perception.network.backbones import BACKBONES
 from mtl_perception.network.sharing import SHARING
 from mtl_training.arguments import OneLineParser
+from mtl_training.costs import CostSettings, sharing_costs
 from mtl_training.data.loading import DATASETS
 from mtl_training.regimes import REGIMES
 from mtl_training.tables import summary
 from mtl_training.weighting import WEIGHTINGS
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 TABLES: dict[str, Mapping[str, Any]] = {
     'backbones': BACKBONES,
@@ -22,6 +25,12 @@ TABLES: dict[str, Mapping[str, Any]] = {
     'weighting': WEIGHTINGS,
     'regimes': REGIMES,
     'datasets': DATASETS,
+}
+COST_COLUMNS = {
+    'parameters': ('parameters, M', 1e6),
+    'deployed_parameters': ('deployed, M', 1e6),
+    'training_macs': ('training, GMAC per clip of a task', 1e9),
+    'deployed_macs': ('deployed, GMAC for all tasks', 1e9),
 }
 
 
@@ -32,12 +41,27 @@ def main(arguments: Sequence[str]) -> int:
         description='Name every method and data set that a config can use, in one line each.',
     )
     parser.add_argument('--json', action='store_true', help='print one JSON object')
+    parser.add_argument(
+        '--costs', action='store_true', help='print what each sharing method costs instead'
+    )
+    texts = dict(re.findall(r':param (\w+): (.+)', CostSettings.__doc__ or ''))
+    names = [entry.name for entry in fields(CostSettings)]
+    group = parser.add_argument_group('the network of --costs')
+    for entry in fields(CostSettings):
+        text = f'{texts[entry.name]} (default: {entry.default})'
+        group.add_argument(f'--{entry.name}', type=int, default=entry.default, help=text)
     parsed = parser.parse_args(list(arguments))
+    if parsed.costs:
+        return _print_costs(CostSettings(**{n: parsed[n] for n in names}), as_json=parsed.json)
+    return _print_listing(as_json=parsed.json)
+
+
+def _print_listing(*, as_json: bool) -> int:
     listing = {
         kind: {name: summary(entry) for name, entry in entries.items()}
         for kind, entries in TABLES.items()
     }
-    if parsed.json:
+    if as_json:
         print(json.dumps(listing))
         return 0
     table = Table('kind', 'name', 'what it is')
@@ -45,5 +69,18 @@ def main(arguments: Sequence[str]) -> int:
         for name, text in entries.items():
             table.add_row(kind, name, text)
         table.add_section()
+    Console().print(table)
+    return 0
+
+
+def _print_costs(settings: CostSettings, *, as_json: bool) -> int:
+    costs = {name: asdict(cost) for name, cost in sharing_costs(settings).items()}
+    if as_json:
+        print(json.dumps({'settings': asdict(settings), 'costs': costs}))
+        return 0
+    table = Table(Column('sharing', no_wrap=True), *(title for title, _ in COST_COLUMNS.values()))
+    for name, cost in costs.items():
+        values = [f'{cost[key] / unit:.1f}' for key, (_, unit) in COST_COLUMNS.items()]
+        table.add_row(name, *values)
     Console().print(table)
     return 0
