@@ -65,6 +65,83 @@ def test_absent_tasks_stay_absent(name: str, build: Callable[[str], SharingMetho
     assert sharing.forward_tasks({}) == {}
 
 
+@pytest.fixture
+def build_grouped() -> Callable[[str], SharingMethod]:
+    """Build a method in training mode whose norms treat each clip by itself."""
+
+    def make(name: str) -> SharingMethod:
+        torch.manual_seed(7)
+        return build_sharing(name, lambda: ResNet3d(width=2, norm='group'), TASKS).double().train()
+
+    return make
+
+
+def in_training(
+    sharing: SharingMethod, batches: dict[str, Tensor], merge: bool
+) -> dict[str, Tensor]:
+    """Return the features of a training pass whose random draws are always the same."""
+    torch.manual_seed(1)
+    return sharing.forward_tasks(batches, merge=merge)
+
+
+@all_methods
+def test_merging_changes_neither_features_nor_gradients_without_batch_norms(
+    name: str, build_grouped: Callable[[str], SharingMethod]
+) -> None:
+    sharing = build_grouped(name)
+    batches = {task: clips(SIZES[task]).double() for task in TASKS}
+    results = []
+    for merge in (True, False):
+        features = in_training(sharing, batches, merge)
+        sharing.zero_grad()
+        torch.stack([x.square().sum() for x in features.values()]).sum().backward()
+        gradients = {n: p.grad for n, p in sharing.named_parameters() if p.grad is not None}
+        results.append((features, {n: gradient.clone() for n, gradient in gradients.items()}))
+    (merged, gradients), (separate, expected) = results
+    torch.testing.assert_close(merged, separate)
+    torch.testing.assert_close(gradients, expected)
+
+
+@all_methods
+@pytest.mark.parametrize('merge', [True, False])
+def test_other_tasks_do_not_change_the_features_of_a_task(
+    name: str, merge: bool, build_grouped: Callable[[str], SharingMethod]
+) -> None:
+    sharing = build_grouped(name)
+    batches = {task: clips(SIZES[task]).double() for task in TASKS}
+    features = in_training(sharing, batches, merge)
+    others = {task: x if task == 'gesture' else clips(2).double() for task, x in batches.items()}
+    changed = in_training(sharing, others, merge)
+    torch.testing.assert_close(changed['gesture'], features['gesture'])
+    assert not torch.equal(changed['third'], features['third'])
+
+
+@all_methods
+def test_tasks_that_are_not_merged_have_graphs_of_their_own(
+    name: str, build: Callable[[str], SharingMethod]
+) -> None:
+    features = (
+        build(name).train().forward_tasks({task: clips(2, 16) for task in TASKS}, merge=False)
+    )
+    # Would fail if two graphs shared a node, for the first backward pass frees its buffers.
+    for value in features.values():
+        value.square().sum().backward()
+
+
+@all_methods
+def test_the_copies_cover_the_backbone_and_hold_none_of_its_weights_twice(
+    name: str, build: Callable[[str], SharingMethod]
+) -> None:
+    sharing = build(name)
+    paths = [path for path, _ in sharing.copies()]
+    backbone = ResNet3d(width=2)
+    for block, _ in backbone.blocks():
+        assert block in paths or block.partition('.')[0] in paths
+    parameters = [id(p) for _, module in sharing.copies() for p in module.parameters()]
+    assert len(set(parameters)) == len(parameters)
+    assert set(parameters) <= {id(p) for p in sharing.parameters()}
+
+
 @all_methods
 def test_a_deployed_method_is_an_equal_and_independent_copy(
     name: str, build: Callable[[str], SharingMethod]
@@ -107,7 +184,7 @@ def test_tasks_must_be_distinct(name: str) -> None:
 
 
 def test_an_unknown_method_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"Unknown sharing method 'soft'; known methods: \['hard"):
+    with pytest.raises(ValueError, match=r"Unknown sharing method 'soft'; known methods: \['cgc'"):
         build_sharing('soft', lambda: ResNet3d(width=2), TASKS)
 
 
@@ -129,16 +206,6 @@ def test_hard_sharing_merges_batches_of_one_shape(build: Callable[[str], Sharing
     passes = count_passes(sharing.trunk)
     sharing.forward_tasks({'action': clips(2), 'gesture': clips(1, 6), 'third': clips(3)})
     assert sorted(passes) == [1, 5]
-
-
-def test_hard_sharing_keeps_one_graph_per_task_when_not_merged(
-    build: Callable[[str], SharingMethod],
-) -> None:
-    sharing = build('hard')
-    features = sharing.forward_tasks({'action': clips(), 'gesture': clips()}, merge=False)
-    # Would fail if the graphs shared a node, for the first backward pass frees its buffers.
-    for value in features.values():
-        value.square().sum().backward()
 
 
 def test_hard_sharing_has_the_parameters_of_one_trunk(
