@@ -94,7 +94,7 @@ class InstanceLevelWeighting(Weighting):
             table = self._table(task)
             log_variances = table.read(indices, values)
             self._weights[task] = (-log_variances).exp().mean()
-            gradients = self._gradients(values.float(), log_variances, loss.kind)
+            gradients = self._gradients(values, log_variances, loss.kind)
             table.step(indices, gradients, self._rate, self._momentum, self._bound)
 
     def weights(self) -> dict[str, float]:
@@ -145,7 +145,7 @@ class SampleTable(nn.Module):
         super().__init__()
         self._on_host = on_host
         for name in ('log_variances', 'velocities'):
-            self.register_buffer(name, torch.zeros(num_samples))
+            self.register_buffer(name, torch.zeros(num_samples, dtype=torch.float32))
 
     def read(self, indices: Tensor, like: Tensor) -> Tensor:
         """Return the rows of some samples, ``[B]``, on the device of ``like``."""
@@ -166,9 +166,9 @@ class SampleTable(nn.Module):
         :param indices: int64 ``[B]``.
         :param gradients: ``[B]``.
         """
-        device = self.log_variances.device
-        rows, places = indices.to(device).unique(return_inverse=True)
-        summed = torch.zeros(len(rows), device=device).index_add_(0, places, gradients.to(device))
+        gradients = gradients.to(self.log_variances)
+        rows, places = indices.to(gradients.device).unique(return_inverse=True)
+        summed = gradients.new_zeros(len(rows)).index_add_(0, places, gradients)
         velocities = momentum * self.velocities[rows] + summed
         moved = self.log_variances[rows] - rate * velocities
         self.velocities[rows] = velocities
