@@ -66,10 +66,13 @@ class AssignmentDistribution(nn.Module):
         That of the log-probability of copy m is ``onehot(m) - probabilities``.
 
         :param assignments: What was tried, ``[S, layers, tasks]``.
-        :param utility: ``[S]`` by the number of a task; the rows of other tasks stay.
+        :param utility: ``[S]`` by the number of a task; the rows of other tasks stay, as
+            do those of a task without any preference.
         :param rate: Step size.
         """
-        tasks = list(utility)
+        tasks = [task for task, values in utility.items() if values.any()]
+        if not tasks:
+            return
         rows = self.probabilities[:, tasks]
         chosen = F.one_hot(assignments[:, :, tasks].to(rows.device), rows.shape[-1])
         weights = torch.stack([utility[task] for task in tasks], 1).to(rows)
