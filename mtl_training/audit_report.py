@@ -19,7 +19,11 @@ from rich.table import Table
 
 _SHEET_COLUMNS, _SHEET_CLIPS = 2, 40
 _TITLE_INCHES = 0.35
-_HEADERS = {'sigma_squared': 'σ²', 'probability': 'p'}  # a terminal is narrow
+_HEADERS = {
+    'sigma_squared': 'σ²',
+    'probability': 'p',
+    'corrupted': 'wrong',
+}  # a terminal is narrow
 
 
 def rows(audit: TaskAudit) -> list[dict[str, Any]]:
@@ -75,7 +79,12 @@ def table_of(audit: TaskAudit) -> Table:
     shown = rows(audit)
     for name in shown[0]:
         number = name in ('rank', 'index', 's', 'sigma_squared', 'probability')
-        table.add_column(_HEADERS.get(name, name), justify='right' if number else 'left')
+        # Long paths are what gives way.
+        table.add_column(
+            _HEADERS.get(name, name),
+            justify='right' if number else 'left',
+            no_wrap=name != 'source',
+        )
     for row in shown:
         table.add_row(*(f'{v:.2f}' if isinstance(v, float) else _word(v) for v in row.values()))
     return table
