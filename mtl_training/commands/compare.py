@@ -75,7 +75,7 @@ def _train(
         print(json.dumps(_figures(runs, out, progress.wall_sec, written)))
     else:
         for run in failed:
-            console.print(f'failed: {run.name}: {run.failure.read_text().strip()}', markup=False)
+            progress.say(f'failed: {run.name}: {run.failure.read_text().strip()}')
         console.print(f'{shown_time(progress.wall_sec)}; report: {written}', highlight=False)
     if not is_whole:
         console.print('stopped; the same command goes on.')

@@ -158,7 +158,7 @@ def _is_within_deviation(method: Method, best: Method) -> bool:
     if one is None or other is None:
         return False
     deviations = [s.deviation for s in (one, other) if s.deviation is not None]
-    return bool(deviations) and other.mean - one.mean <= max(deviations)
+    return other.mean - one.mean <= max(deviations, default=0.0)
 
 
 def shown_spread(value: Spread | None) -> str:
