@@ -32,16 +32,20 @@ class GradDropWeighting(GradientWeighting):
         self, rows: Tensor, index: Tensor, losses: Losses, context: StepContext
     ) -> tuple[Tensor, Tensor]:
         """Return the sum of what is kept, and weights of 1."""
-        total, size = rows.sum(0), rows.abs().sum(0)
-        # The gradients of one sign sum to half of this.
-        kept = torch.where(self._keeps_positive(total, size, context), total + size, total - size)
-        gradient = torch.lerp(kept / 2, total, self.leak)
+        total, size = rows[0].clone(), rows[0].abs()
+        for row in rows[1:]:
+            total.add_(row)
+            size.add_(row.abs())
+        # Positive gradients are kept where the total is above the threshold. Those of one sign sum
+        # to half of the total plus or minus the sum of sizes. No torch.where: it is slow on a CPU.
+        kept = size.copysign_(self._threshold(size, context).sub_(total)).neg_().add_(total)
+        gradient = kept.mul_(0.5).lerp_(total, self.leak)
         return gradient, torch.ones(len(rows), dtype=torch.float64)
 
     @staticmethod
-    def _keeps_positive(total: Tensor, size: Tensor, context: StepContext) -> Tensor:
+    def _threshold(size: Tensor, context: StepContext) -> Tensor:
         # One seed for all processes; the numbers are drawn where the gradients are.
-        seed = context.gather(torch.randint(2**62, (1,)).to(total.device))
-        generator = torch.Generator(total.device).manual_seed(int(seed[0]))
-        draws = torch.rand(total.shape, device=total.device, generator=generator)
-        return total > (2 * draws - 1) * size
+        seed = context.gather(torch.randint(2**62, (1,)).to(size.device))
+        generator = torch.Generator(size.device).manual_seed(int(seed[0]))
+        draws = torch.rand(size.shape, device=size.device, generator=generator)
+        return draws.mul_(2).sub_(1).mul_(size)
