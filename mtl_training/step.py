@@ -190,7 +190,7 @@ class TrainingStep:
 
         def losses(logits: Mapping[str, Tensor]) -> dict[str, Tensor]:
             means = {
-                task: sample_losses(values, batches[task].labels).mean(1) * weights[task]
+                task: sample_losses(values, batches[task].labels).mean(1) * weights.get(task, 1.0)
                 for task, values in logits.items()
             }
             return {task: mean_over_processes(values) for task, values in means.items()}
@@ -210,10 +210,16 @@ class TrainingStep:
 
     @contextmanager
     def _buffers_kept(self) -> Iterator[None]:
-        before = [buffer.clone() for buffer in self._network.buffers()]
-        yield
-        for buffer, value in zip(self._network.buffers(), before):
-            buffer.copy_(value)
+        """Let passes within move copies of the buffers: their graphs may outlive this block."""
+        kept = [(m, dict(m._buffers)) for m in self._network.modules() if m._buffers]
+        for module, buffers in kept:
+            for name, buffer in buffers.items():
+                module._buffers[name] = None if buffer is None else buffer.clone()
+        try:
+            yield
+        finally:
+            for module, buffers in kept:
+                module._buffers.update(buffers)
 
     def _count(self, finite: bool) -> None:
         self.num_skipped += not finite
