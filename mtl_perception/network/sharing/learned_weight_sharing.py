@@ -96,7 +96,8 @@ class LearnedWeightSharing(RowSharing):
         self._population_search = population_search
         self._population_train = population_train
         self._searching = False
-        self._assignments = self.assignment.most_probable().unsqueeze(0)  # of the present pass
+        # Of the present pass; not on the device of a network that is built without memory.
+        self._assignments = torch.zeros(0, dtype=torch.int64, device='cpu')
         self._search_rate = float(search_rate)
         self._per_task_ranking = per_task_ranking
         self._pool = trunks[0].pool
