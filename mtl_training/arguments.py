@@ -14,7 +14,8 @@ from dataclasses import fields, is_dataclass, MISSING
 from difflib import get_close_matches
 import re
 import sys
-from typing import Any, get_origin, get_type_hints, NoReturn
+from types import UnionType
+from typing import Any, get_args, get_origin, get_type_hints, NoReturn
 
 from jsonargparse import ArgumentParser, DefaultHelpFormatter, SUPPRESS
 from mtl_training.config import parse_value, TrainingConfig
@@ -104,7 +105,7 @@ def _leaves(cls: type[Any], prefix: str = '') -> Iterator[tuple[str, str, str]]:
         hint, name = hints[entry.name], f'{prefix}{entry.name}'
         if is_dataclass(hint):
             yield from _leaves(hint, f'{name}.')  # type: ignore[arg-type]
-        elif get_origin(hint) is not dict:
+        elif get_origin(hint) is not dict and not _is_optional_section(hint):
             default = '' if entry.default is MISSING else f' (default: {entry.default})'
             shown = hint.__name__ if isinstance(hint, type) else str(hint)
             yield name, shown.upper(), texts.get(entry.name, '') + default
@@ -116,8 +117,12 @@ def _sections(cls: type[Any], prefix: str = '') -> Iterator[str]:
         hint, name = hints[entry.name], f'{prefix}{entry.name}'
         if is_dataclass(hint):
             yield from _sections(hint, f'{name}.')  # type: ignore[arg-type]
-        elif get_origin(hint) is dict:
+        elif get_origin(hint) is dict or _is_optional_section(hint):
             yield name
+
+
+def _is_optional_section(hint: Any) -> bool:
+    return any(is_dataclass(inner) for inner in get_args(hint)) and get_origin(hint) is UnionType
 
 
 def _parameter_texts(cls: type[Any]) -> dict[str, str]:

@@ -134,6 +134,27 @@ class EvaluationConfig:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class RelevanceConfig:
+    """
+    How the finished network learns which clips are none of a task's own.
+
+    :param background: Data sets whose clips belong to no task, by names of their own, which are
+        also what they are asked for (``nothing`` of the rendered scenes).
+    :param max_clips: Of each data set and split, spread evenly over it.
+    :param l2: Weight decay of the relevance heads, on standardised features.
+    """
+
+    background: dict[str, DataConfig] = field(default_factory=dict)
+    max_clips: int = 2000
+    l2: float = 1e-4
+
+    def __post_init__(self) -> None:
+        _at_least('max_clips', self.max_clips, 1)
+        if not 0 < self.l2 < math.inf:
+            raise ValueError(f'l2 must be positive and finite, got {self.l2}.')
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class TrainingConfig:
     """
     One training run.
@@ -147,6 +168,7 @@ class TrainingConfig:
     :param weighting: How the losses of the tasks become one update.
     :param regime: How the tasks take turns.
     :param evaluation: Validation and the choice of the best network.
+    :param relevance: At the end, fit what tells a task's own clips from all others; null: don't.
     :param merge_tasks: Run the batches of all tasks through what they share in one pass; null:
         unless the weighting needs the gradients of each task by itself. False makes live batch
         norms see the same under every weighting.
@@ -175,6 +197,7 @@ class TrainingConfig:
     weighting: MethodConfig = field(default_factory=lambda: MethodConfig(name='average'))
     regime: MethodConfig = field(default_factory=lambda: MethodConfig(name='joint'))
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+    relevance: RelevanceConfig | None = None
     merge_tasks: bool | None = None
     trainable_stages: tuple[str, ...] | None = None
     freeze_batch_norm: bool = False
@@ -215,6 +238,16 @@ class TrainingConfig:
                 f'data must name a data set for each task of the network, '
                 f'{sorted(self.network.tasks)}, got {sorted(self.data)}.'
             )
+        if early := [name for name, task in self.network.tasks.items() if task.relevance]:
+            raise ValueError(
+                f'network.tasks.{early[0]}.relevance must not be set: it is fitted at the end of '
+                'a run with the section relevance.'
+            )
+        background = self.relevance.background if self.relevance else {}
+        if both := sorted(background.keys() & self.network.tasks.keys()):
+            raise ValueError(
+                f"relevance.background must not have the name of a task, got '{both[0]}'."
+            )
         for name, value in _leaves(to_mapping(self)):
             # They go into every checkpoint.
             try:
@@ -227,7 +260,16 @@ class TrainingConfig:
 
 # What may differ between a run and its resumption without changing what is computed.
 MAY_CHANGE = frozenset(
-    ('accelerator', 'devices', 'num_nodes', 'workers', 'threads', 'save_every', 'log_every')
+    (
+        'accelerator',
+        'devices',
+        'num_nodes',
+        'workers',
+        'threads',
+        'save_every',
+        'log_every',
+        'relevance',
+    )
 )
 
 

@@ -12,6 +12,7 @@ matplotlib.use('Agg')
 
 from matplotlib import pyplot as plt
 from mtl_training.metrics import ConfusionMatrix, Evaluation
+from mtl_training.relevance import SceneEvaluation
 import numpy as np
 from rich.console import Console
 from rich.table import Table
@@ -32,6 +33,47 @@ def print_evaluation(console: Console, evaluation: Evaluation, title: str) -> No
     console.print(table)
     for task, matrix in evaluation.confusions.items():
         console.print(_matrix_table(task, matrix))
+
+
+def print_scenes(console: Console, scenes: SceneEvaluation, title: str) -> None:
+    """Print what relevance and calibration are worth on mixed scenes."""
+    clips = ', '.join(f'{count} {source}' for source, count in scenes.samples.items())
+    table = Table(title=title, caption=f'clips: {clips}')
+    columns = {
+        'auroc': 'relevance AUROC',
+        'ece_labels': 'ECE, own clips',
+        'ece': 'ECE, all clips',
+        'right_answers': 'right answers',
+        'missed': 'missed',
+        'false_alarms': 'false alarms',
+    }
+    for column in ('task', *columns.values()):
+        table.add_column(column, justify='left' if column == 'task' else 'right')
+    summary = scenes.summary()
+    for task, figures in {**summary['tasks'], 'mean': summary['mean']}.items():
+        numbers = [f'{figures[name]:.4f}' for name in ('auroc', 'ece_labels', 'ece')]
+        shares = [f'{figures[name]:.1%}' for name in ('right_answers', 'missed', 'false_alarms')]
+        if task == 'mean':
+            table.add_section()
+        table.add_row(task, *numbers, *shares)
+    console.print(table)
+
+
+def draw_reliability(scenes: SceneEvaluation, path: Path) -> None:
+    """Draw how often answers of each confidence are right, for all tasks into one PNG."""
+    figure, axes = plt.subplots(
+        1, len(scenes.tasks), figsize=(4.5 * len(scenes.tasks), 4.5), squeeze=False
+    )
+    for axis, (task, figures) in zip(axes[0], scenes.tasks.items()):
+        axis.plot([0, 1], [0, 1], color='grey', linewidth=1, linestyle=':')
+        for name, bins in (('own clips', figures.labels), ('all clips', figures.answers)):
+            full = bins.counts > 0
+            text = f'{name}: ECE {bins.error():.3f}'
+            axis.plot(bins.confidence[full], bins.accuracy[full], marker='o', label=text)
+        axis.set(xlabel='confidence', ylabel='share of right answers', xlim=(0, 1), ylim=(0, 1.02))
+        axis.set_title(f'{task}: relevance AUROC {figures.auroc:.3f}')
+        axis.legend(loc='upper left')
+    _save(figure, path)
 
 
 def _matrix_table(task: str, matrix: ConfusionMatrix) -> Table:

@@ -32,6 +32,7 @@ from mtl_training.optimisation import (
 from mtl_training.progress import TrainingProgress
 from mtl_training.provenance import cpu_time, describe, git_revision, rounded
 from mtl_training.regimes import build_regime
+from mtl_training.relevance import build_sources, calibrate
 from mtl_training.report import draw_confusions, draw_learning_curves
 from mtl_training.run_folder import RunFolder
 from mtl_training.run_state import (
@@ -98,6 +99,12 @@ class Trainer:
         splits = ('train', 'val', 'test') if config.evaluation.test else ('train', 'val')
         with self._fabric.rank_zero_first():
             self._datasets = {split: build_datasets(config, split) for split in splits}
+            if config.relevance is not None:
+                background = config.relevance.background
+                self._sources = {
+                    split: build_sources(config.network, config.data, background, split)
+                    for split in splits
+                }
         network_config = with_labels(config.network, self._datasets['train'])
         for split in splits[1:]:
             with_labels(network_config, self._datasets[split])
@@ -433,6 +440,17 @@ class Trainer:
         evaluation = self._evaluate(best.to(self._fabric.device), self._datasets[split])
         draw_confusions(evaluation, self._folder.path / 'confusion.png')
         figures = evaluation.summary()
+        if self._config.relevance is not None:
+            best, scenes = calibrate(
+                best,
+                self._sources,
+                self._config.relevance,
+                split=split,
+                batch_size=self._config.evaluation.batch_size,
+                device=self._fabric.device,
+                workers=self._config.workers,
+            )
+            figures['relevance'] = scenes.summary()
         # The best checkpoint learns what it reached; its own facts about its training stay.
         save_checkpoint(
             self._folder.best,

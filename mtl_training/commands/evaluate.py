@@ -6,26 +6,37 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 import json
 from pathlib import Path
-from typing import Any
 
 from jsonargparse import Namespace
 from mtl_perception.checkpoint import Checkpoint, load_network
-from mtl_perception.network.config import from_mapping
 from mtl_perception.network.multitask import MultiTaskNetwork
-from mtl_training.arguments import OneLineParser, Override, split_overrides
-from mtl_training.config import DataConfig, read_yaml, set_entry, SPLITS
+from mtl_training.arguments import OneLineParser, split_overrides
+from mtl_training.commands.data_of import data_of
+from mtl_training.config import DataConfig, SPLITS
 from mtl_training.data.loading import build_dataset, with_labels
 from mtl_training.data.sample import ClipDataset
 from mtl_training.evaluation import evaluate
 from mtl_training.metrics import Evaluation
-from mtl_training.report import draw_confusions, print_evaluation
+from mtl_training.relevance import (
+    build_sources,
+    collect_features,
+    evaluate_scenes,
+    SceneEvaluation,
+)
+from mtl_training.report import (
+    draw_confusions,
+    draw_reliability,
+    print_evaluation,
+    print_scenes,
+)
 from rich.console import Console
 from rich.progress import Progress, TaskID
 import torch
 
 DESCRIPTION = """Evaluate a checkpoint as the robot runs it.
 
-The data sets are those that the checkpoint was trained with, on a split it has not seen.
+The data sets are those that the checkpoint was trained with, on a split it has not seen. One with
+relevance heads (see calibrate) is judged on mixed scenes too: clips of all tasks and of none.
 
 Examples:
   python -m mtl_training evaluate --checkpoint checkpoints/demo.safetensors
@@ -40,16 +51,25 @@ def main(arguments: Sequence[str]) -> int:
     if parsed.batch_size < 1 or (parsed.num_clips is not None and parsed.num_clips < 1):
         raise ValueError('--batch-size and --num-clips must be positive.')
     network, checkpoint = load_network(parsed.checkpoint)
-    datasets = _datasets(checkpoint, parsed, overrides)
+    data, relevance = data_of(checkpoint, parsed.checkpoint, overrides)
+    datasets = _datasets(checkpoint, parsed, data)
     evaluation = _run(network, datasets, parsed)
+    scenes = _run_scenes(network, data, relevance.background, parsed)
     if parsed.picture:
         draw_confusions(evaluation, Path(parsed.picture))
+    if parsed.reliability:
+        if scenes is None:
+            raise ValueError('--reliability needs a checkpoint with relevance; see calibrate.')
+        draw_reliability(scenes, Path(parsed.reliability))
     if parsed.json:
         facts = {'checkpoint': str(parsed.checkpoint), 'split': parsed.split}
-        print(json.dumps({**facts, **evaluation.details()}))
+        judged = {'relevance': scenes.summary()} if scenes else {}
+        print(json.dumps({**facts, **evaluation.details(), **judged}))
     else:
         title = f'{parsed.checkpoint} on split {parsed.split}'
         print_evaluation(Console(), evaluation, title)
+        if scenes:
+            print_scenes(Console(), scenes, f'{parsed.checkpoint} on mixed scenes')
     return 0
 
 
@@ -58,10 +78,13 @@ def _parser() -> OneLineParser:
     parser.add_argument('--checkpoint', type=str, required=True, help='safetensors file')
     parser.add_argument('--split', type=str, default='test', help=f'one of {", ".join(SPLITS)}')
     parser.add_argument('--num-clips', type=int, help='clips per task; all by default')
-    parser.add_argument('--batch-size', type=int, default=32, help='clips per forward pass')
+    parser.add_argument(
+        '--batch-size', '--batch_size', type=int, default=32, help='clips per forward pass'
+    )
     parser.add_argument('--device', type=str, default='auto', help='auto, cpu, cuda, ...')
     parser.add_argument('--workers', type=int, default=0, help='processes that load clips')
     parser.add_argument('--picture', type=str, help='PNG to draw the confusion matrices into')
+    parser.add_argument('--reliability', type=str, help='PNG to draw confidences against truth')
     parser.add_argument('--json', action='store_true', help='print one JSON object')
     return parser
 
@@ -69,7 +92,7 @@ def _parser() -> OneLineParser:
 def _run(
     network: MultiTaskNetwork, datasets: dict[str, ClipDataset], parsed: Namespace
 ) -> Evaluation:
-    device = _device(parsed.device)
+    device = find_device(parsed.device)
     console = Console(stderr=True)
     with Progress(console=console) if console.is_terminal else nullcontext() as bar:
         total = sum(len(dataset) for dataset in datasets.values())
@@ -85,37 +108,50 @@ def _run(
 
 
 def _datasets(
-    checkpoint: Checkpoint, parsed: Namespace, overrides: Sequence[Override]
+    checkpoint: Checkpoint, parsed: Namespace, data: dict[str, DataConfig]
 ) -> dict[str, ClipDataset]:
-    merged: dict[str, Any] = {}
-    if trained := checkpoint.training.get('config'):
-        merged['data'] = trained.get('data')
-    for dotted, value in overrides:
-        if dotted.partition('.')[0] != 'data':
-            raise ValueError(f"'--{dotted}': only entries of data can be set here.")
-        set_entry(merged, dotted, read_yaml(value) if dotted == 'data' else value)
-    if not isinstance(merged.get('data'), dict):
-        raise ValueError(
-            f"checkpoint '{parsed.checkpoint}' does not tell its data sets; name them, as in "
-            '--data.action.dataset synthetic.'
-        )
-    clips = {} if parsed.num_clips is None else {'num_clips': parsed.num_clips}
     datasets = {}
-    for task, block in merged['data'].items():
-        if task not in checkpoint.config.tasks:
-            known = ', '.join(checkpoint.config.tasks)
-            raise ValueError(f"the checkpoint has no task '{task}'; its tasks: {known}.")
-        data = from_mapping(DataConfig, block, f'data.{task}')
+    for task, config in data.items():
         # Clips as they are, also those that training varies.
-        plain = {'augment': False} if 'augment' in data.of_split(parsed.split) else {}
+        plain = {'augment': False} if 'augment' in config.of_split(parsed.split) else {}
         datasets[task] = build_dataset(
-            task, data, parsed.split, checkpoint.config, **clips, **plain
+            task, config, parsed.split, checkpoint.config, **_fewer(parsed), **plain
         )
     with_labels(checkpoint.config, datasets)
     return datasets
 
 
-def _device(name: str) -> torch.device:
+def _fewer(parsed: Namespace) -> dict[str, int]:
+    return {} if parsed.num_clips is None else {'num_clips': parsed.num_clips}
+
+
+def _run_scenes(
+    network: MultiTaskNetwork,
+    data: dict[str, DataConfig],
+    background: dict[str, DataConfig],
+    parsed: Namespace,
+) -> SceneEvaluation | None:
+    """Judge mixed scenes, where there are other clips than those of one task."""
+    if not network.relevance or len({**data, **background}) < 2:
+        return None
+    sources = build_sources(network.config, data, background, parsed.split, **_fewer(parsed))
+    device = find_device(parsed.device)
+    features = collect_features(
+        network.deploy().to(device),
+        sources,
+        batch_size=parsed.batch_size,
+        device=device,
+        workers=parsed.workers,
+    )
+    return evaluate_scenes(network, features)
+
+
+def find_device(name: str) -> torch.device:
+    """
+    Return a device by its name; auto is a GPU where there is one.
+
+    :raises ValueError: If there is no such device.
+    """
     if name == 'auto':
         return torch.device('cuda' if torch.cuda.is_available() else 'cpu')
     try:

@@ -1,0 +1,46 @@
+"""The data sets that a checkpoint was trained with, and what the command line says instead."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+import copy
+from typing import Any
+
+from mtl_perception.checkpoint import Checkpoint
+from mtl_perception.network.config import from_mapping
+from mtl_training.arguments import Override
+from mtl_training.config import DataConfig, read_yaml, RelevanceConfig, set_entry
+
+SECTIONS = ('data', 'relevance')
+
+
+def data_of(
+    checkpoint: Checkpoint, path: str, overrides: Sequence[Override]
+) -> tuple[dict[str, DataConfig], RelevanceConfig]:
+    """
+    Return the data sets of the tasks, and the backgrounds among the rest of ``relevance``.
+
+    :param path: The checkpoint's, for messages.
+    :raises ValueError: If there are none, or something else is overridden.
+    """
+    trained = copy.deepcopy(checkpoint.training.get('config') or {})
+    merged: dict[str, Any] = {name: trained.get(name) or {} for name in SECTIONS}
+    for dotted, value in overrides:
+        if dotted.partition('.')[0] not in SECTIONS:
+            raise ValueError(f"'--{dotted}': only entries of data and relevance can be set here.")
+        from_file = dotted in SECTIONS and isinstance(value, str)
+        set_entry(merged, dotted, read_yaml(value) if from_file else value)
+    if not merged['data']:
+        raise ValueError(
+            f"checkpoint '{path}' does not tell its data sets; name them, as in "
+            '--data.action.dataset synthetic.'
+        )
+    for task in merged['data']:
+        if task not in checkpoint.config.tasks:
+            known = ', '.join(checkpoint.config.tasks)
+            raise ValueError(f"the checkpoint has no task '{task}'; its tasks: {known}.")
+    data = {
+        task: from_mapping(DataConfig, block, f'data.{task}')
+        for task, block in merged['data'].items()
+    }
+    return data, from_mapping(RelevanceConfig, merged['relevance'], 'relevance')

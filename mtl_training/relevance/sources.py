@@ -1,0 +1,52 @@
+"""Clips of all kinds before all tasks: every data set in the shape of every trunk."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from mtl_perception.network.config import NetworkConfig, TaskConfig
+from mtl_training.config import DataConfig
+from mtl_training.data.loading import build_dataset
+from mtl_training.data.sample import ClipDataset
+
+# For each trunk, the data sets of all tasks and backgrounds in its clip length and size.
+Sources = dict[str, dict[str, ClipDataset]]
+
+
+def build_sources(
+    network: NetworkConfig,
+    data: Mapping[str, DataConfig],
+    background: Mapping[str, DataConfig],
+    split: str,
+    **overrides: Any,
+) -> Sources:
+    """
+    Build one split of all data sets for each trunk that feeds a task.
+
+    :param data: The data sets of the tasks.
+    :param background: Data sets whose clips belong to no task, by a name of their own.
+    :param overrides: Settings that win over those of the config.
+    :raises ValueError: If a background has the name of a task, or a data set is refused.
+    """
+    if both := sorted(background.keys() & network.tasks.keys()):
+        raise ValueError(f"background must not have the name of a task, got '{both[0]}'.")
+    everything = {**data, **background}
+    sources: Sources = {}
+    for trunk in network.trunks:
+        if not network.tasks_of(trunk):
+            continue
+        placed = {name: TaskConfig(trunk=trunk) for name in everything}
+        shaped = replace(network, tasks=placed)
+        sources[trunk] = {
+            name: build_dataset(name, config, split, shaped, **overrides, **_plain(config, split))
+            for name, config in everything.items()
+        }
+    return sources
+
+
+def _plain(config: DataConfig, split: str) -> dict[str, Any]:
+    # Scenes that are evaluated come as they are, also those that training varies.
+    varies = split != 'train' and 'augment' in config.of_split(split)
+    return {'augment': False} if varies else {}
