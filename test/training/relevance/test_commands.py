@@ -52,6 +52,7 @@ def test_a_run_ends_with_relevance_and_evaluate_prints_the_same(
 @pytest.fixture
 def plain(toy_block: dict, tmp_path: Path, capsys) -> Path:
     """Return a finished checkpoint that knows nothing of relevance."""
+    toy_block |= {'iterations': 2, 'optimiser': {}}
     train(toy_block, tmp_path, capsys)
     return tmp_path / 'run' / 'best.safetensors'
 
