@@ -18,8 +18,24 @@ MANY = Path(__file__).with_name('many_runs.py')
 # What differs between the runs: sharing with its settings, weighting with its, norm.
 RUNS = {
     'average, live batch norms': ('hard', {}, 'average', {}, 'batch'),
-    'single tasks': ('single_task', {}, 'average', {}, 'batch'),
+    'single tasks': ('single_task', {}, 'average', {}, 'group'),
+    'a loss weighting': ('hard', {}, 'gls', {}, 'batch'),
+    'a learned weighting': ('hard', {}, 'automatic', {}, 'group'),
+    'a gradient weighting': ('hard', {}, 'pcgrad', {}, 'batch'),
+    'a gradient weighting with state': ('mmoe', {}, 'db_mtl', {}, 'group'),
+    'losses after the step': ('hard', {}, 'famo', {}, 'group'),
+    'losses of the next batch': ('hard', {}, 'auto_lambda', {}, 'group'),
+    'tables of samples': ('hard', {}, 'instance_level', {}, 'batch'),
+    'search': ('learned_weight_sharing', {'search_rate': 0.1}, 'dwa', {'interval': 1}, 'batch'),
+    'regularisation': ('dselect_k', {'entropy_weight': 0.1}, 'average', {}, 'group'),
+    'annealed draws': ('learning_to_branch', {}, 'rlw', {}, 'group'),
 }
+
+# Their own arithmetic is in float32, whatever the network's.
+SINGLE = {
+    'a gradient weighting', 'a gradient weighting with state', 'losses after the step',
+    'losses of the next batch',
+}  # fmt: skip
 
 
 def block_of(toy_block: dict, name: str, devices: int) -> dict:
@@ -86,12 +102,15 @@ def test_two_processes_do_what_one_does(name, trained) -> None:
         for key, value in expected.items():
             if key.startswith('rng'):
                 continue
+            close = (
+                {'rtol': 1e-3, 'atol': 1e-6} if name in SINGLE else {'rtol': 1e-6, 'atol': 1e-9}
+            )
             torch.testing.assert_close(
-                got[key], value, rtol=1e-6, atol=1e-9, msg=lambda m, key=key: f'{key}: {m}'
+                got[key], value, **close, msg=lambda m, key=key: f'{key}: {m}'
             )
     pairs = list(zip(RunFolder(one).records(), RunFolder(two).records(), strict=True))
     assert any(record['kind'] == 'val' for record, _ in pairs)
     for expected, got in pairs:
-        assert got['loss'] == pytest.approx(expected['loss'], rel=1e-6)
+        assert got['loss'] == pytest.approx(expected['loss'], rel=1e-5)
         if expected['kind'] == 'val':
             assert got['accuracy'] == expected['accuracy']
