@@ -16,7 +16,7 @@ def build_fabric(config: TrainingConfig) -> Fabric:
     :raises ValueError: If this machine does not have them.
     """
     try:
-        return Fabric(
+        fabric = Fabric(
             accelerator=config.accelerator,
             devices=config.devices,
             num_nodes=config.num_nodes,
@@ -27,3 +27,6 @@ def build_fabric(config: TrainingConfig) -> Fabric:
             f"accelerator '{config.accelerator}' with {config.devices} devices can't be used: "
             f'{error}'
         ) from error
+    if config.precision == '16-mixed' and fabric.device.type == 'cpu':
+        raise ValueError("precision '16-mixed' needs a GPU; a CPU can take 'bf16-mixed'.")
+    return fabric

@@ -21,13 +21,26 @@ def initialise(network: MultiTaskNetwork, config: TrainingConfig) -> None:
         weights = read_state_dict(config.init_weights)
         for name in network.trunks:
             load_torchvision_weights(network, weights, trunk=name)
-    if config.trainable_stages is None:
-        return
-    for name in network.trunks:
+    for name in network.trunks if config.trainable_stages is not None else ():
         settings = config.network.trunks[name]
         with torch.device('meta'):
             backbone = build_backbone(
                 settings.backbone, depth=settings.depth, width=settings.width
             )
         stages = [stage for stage, _ in backbone.stages()]
-        freeze_stages(network.sharing(name).copies(), stages, config.trainable_stages)
+        freeze_stages(network.sharing(name).copies(), stages, config.trainable_stages or ())
+    if config.init_weights is None:
+        _refuse_frozen_noise(network, config)
+
+
+def _refuse_frozen_noise(network: MultiTaskNetwork, config: TrainingConfig) -> None:
+    if config.freeze_batch_norm:
+        frozen = 'freeze_batch_norm'
+    elif any(not parameter.requires_grad for parameter in network.trunks.parameters()):
+        frozen = 'trainable_stages'
+    else:
+        return
+    raise ValueError(
+        f'{frozen} keeps parts of the network as they are, and without init_weights they are '
+        "random: give a file of pretrained weights, such as torchvision's r3d_18-b3b3357e.pth."
+    )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -114,11 +114,3 @@ class Evaluation:
             for task, matrix in self.confusions.items()
         }
         return {**self.summary(), 'tasks': tasks}
-
-
-def top1(logits: Mapping[str, Tensor], labels: Mapping[str, Tensor]) -> dict[str, float]:
-    """Return the accuracy of each task's batch, over all samples of the network's structure."""
-    return {
-        task: float((values.argmax(1).view(-1, len(labels[task])) == labels[task]).float().mean())
-        for task, values in logits.items()
-    }

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 import math
 from typing import Any
 
+from mtl_perception.network.multitask import MultiTaskNetwork
 from mtl_training.config import OptimiserConfig
 from mtl_training.tables import nearest
 from torch import nn
@@ -79,11 +80,23 @@ def freeze_stages(
             module.requires_grad_(False)
 
 
-def set_train_mode(network: nn.Module, *, freeze_batch_norm: bool) -> None:
-    """Put the network into training mode, but for the norms whose statistics must not move."""
+def set_train_mode(network: MultiTaskNetwork, *, freeze_batch_norm: bool) -> None:
+    """
+    Put the network into training mode, but for the norms whose statistics must not move.
+
+    :param freeze_batch_norm: Keep the statistics of the backbone's norms, those that initial
+        weights bring along; norms that a sharing method adds have none to keep.
+    """
     network.train()
-    for module in network.modules():
-        if isinstance(module, _BatchNorm):
-            frozen = module.weight is not None and not module.weight.requires_grad
-            if freeze_batch_norm or frozen:
-                module.eval()
+    if freeze_batch_norm:
+        for method in network.sharing_methods:
+            for _, module in method.copies():
+                for norm in _batch_norms(module):
+                    norm.eval()
+    for norm in _batch_norms(network):
+        if norm.weight is not None and not norm.weight.requires_grad:
+            norm.eval()
+
+
+def _batch_norms(module: nn.Module) -> list[_BatchNorm]:
+    return [m for m in module.modules() if isinstance(m, _BatchNorm)]

@@ -41,6 +41,15 @@ def rows_of_all_processes(values: Tensor) -> Tensor:
     return torch.cat(parts)
 
 
+def broadcast_state(*modules: nn.Module) -> None:
+    """Give the parameters and buffers of modules the values that they have in the main process."""
+    if world_size() == 1:
+        return
+    for module in modules:
+        for tensor in (*module.parameters(), *module.buffers()):
+            distributed.broadcast(tensor.detach(), src=0)
+
+
 def average_gradients(parameters: Iterable[nn.Parameter]) -> None:
     """Replace the gradients that there are by their means over all processes."""
     if world_size() == 1:

@@ -12,7 +12,6 @@ from lightning_fabric.wrappers import _FabricOptimizer
 from mtl_perception.network.multitask import MultiTaskNetwork
 from mtl_training.data.sample import ClipBatch
 from mtl_training.evaluation import TaskInputs
-from mtl_training.metrics import top1
 from mtl_training.processes import average_gradients, mean_over_processes, rows_of_all_processes
 from mtl_training.regimes import Regime, sample_losses
 from mtl_training.weighting import NotFiniteError, StepContext, TaskLoss, Weighting
@@ -20,6 +19,9 @@ import torch
 from torch import nn, Tensor
 
 Batches = Mapping[str, ClipBatch]
+# Elements of a weighting's state that is put back after a skipped step. What is larger, such as
+# averages of gradients, a weighting changes only once it knows that the gradients are finite.
+SMALL_STATE = 4096
 
 
 class DivergedError(ValueError):
@@ -45,7 +47,6 @@ class TrainingStep:
 
     :param merge: Run the batches of all tasks through what they share in one pass.
     :param iterations: Of the whole run.
-    :param scaled: The precision scales the losses (16-mixed).
     """
 
     patience = 200  # skipped steps in a row that mean the training has diverged
@@ -62,12 +63,12 @@ class TrainingStep:
         clip_norm: float | None,
         merge: bool,
         iterations: int,
-        scaled: bool = False,
     ) -> None:
         self._fabric, self._network, self._optimiser = fabric, network, optimiser
         self._inputs, self._regime, self._weighting = inputs, regime, weighting
         self._clip_norm, self._merge = clip_norm, merge
-        self._iterations, self._scaled = iterations, scaled
+        self._iterations = iterations
+        self._scaler = getattr(fabric.strategy.precision, 'scaler', None)  # of 16-mixed
         self._searches = any(method.searches for method in network.sharing_methods)
         self._shared = tuple(
             parameter
@@ -75,7 +76,7 @@ class TrainingStep:
             for parameter in method.shared_parameters()
         )
         self._trained = tuple(p for p in network.parameters() if p.requires_grad)
-        self.num_skipped = 0
+        self._ahead: tuple[Batches | None, Batches] = (None, {})  # as given, and on the device
         self._skipped_in_a_row = 0
 
     @property
@@ -93,31 +94,47 @@ class TrainingStep:
             is to be judged on clips that it was not trained on. Nothing is trained on them here.
         :raises DivergedError: If no step has been finite for long.
         """
-        device = self._fabric.device
-        batches = {task: batch.to(device) for task, batch in batches.items()}
-        ahead = {task: batch.to(device) for task, batch in (upcoming or {}).items()}
+        batches, ahead = self._on_device(batches, upcoming)
         for method in self._network.sharing_methods:
             method.set_progress(iteration / max(1, self._iterations))
+        # What a step that is skipped must not change: what has been searched, the statistics of
+        # norms, histories of losses.
+        state = [(tensor, tensor.clone()) for tensor in self._state()]
         if self._searches:
             self._search(ahead)
-        buffers = [buffer.clone() for buffer in self._network.buffers()]
+        draws = torch.get_rng_state()
         losses, logits = self._regime.losses(self._forward, batches)
         losses, means = _joined(losses)
         finite = bool(torch.isfinite(means).all())
         if finite:
             finite = self._train(losses, self._context(iteration, ahead))
         if not finite:
-            # The forward pass has moved the statistics of the norms already.
-            for buffer, before in zip(self._network.buffers(), buffers):
-                buffer.copy_(before)
+            with torch.no_grad():
+                for tensor, before in state:
+                    tensor.copy_(before)
         elif self._weighting.uses_losses_after:
-            self._weighting.after_step(self._losses_again(batches))
+            self._weighting.after_step(self._losses_again(batches, draws))
         self._count(finite)
         return StepResult(
             loss=dict(zip(losses, means.tolist())),
-            accuracy=top1(logits, {task: batch.labels for task, batch in batches.items()}),
+            accuracy=_accuracies(logits, batches),
             skipped=not finite,
         )
+
+    def _on_device(self, batches: Batches, upcoming: Batches | None) -> tuple[Batches, Batches]:
+        """Return both on the device; the batches are mostly what was upcoming a step ago."""
+        device, (given, moved) = self._fabric.device, self._ahead
+        if given is not batches:
+            moved = {task: batch.to(device) for task, batch in batches.items()}
+        ahead = {task: batch.to(device) for task, batch in (upcoming or {}).items()}
+        self._ahead = (upcoming, ahead)
+        return moved, ahead
+
+    def _state(self) -> Iterator[Tensor]:
+        yield from self._network.buffers()
+        for tensor in (*self._weighting.buffers(), *self._weighting.parameters()):
+            if tensor.numel() <= SMALL_STATE:
+                yield tensor.detach()
 
     def _forward(self, batches: Batches) -> dict[str, Tensor]:
         clips = self._inputs(batches)
@@ -139,8 +156,7 @@ class TrainingStep:
         )
 
     def _loss_scale(self) -> float:
-        scaler = getattr(self._fabric.strategy.precision, 'scaler', None)
-        return float(scaler.get_scale()) if scaler is not None else 1.0
+        return float(self._scaler.get_scale()) if self._scaler is not None else 1.0
 
     def _train(self, losses: dict[str, TaskLoss], context: StepContext) -> bool:
         """Do the backward pass and the update; return whether all of it was finite."""
@@ -149,14 +165,19 @@ class TrainingStep:
         try:
             self._weighting.backward(losses, context)
         except NotFiniteError:
-            if self._scaled:
-                # The loss scaler must see the overflow: it skips the step and scales less.
+            if self._scaler is not None:
+                # The loss scaler must see the overflow, in every process: it skips the step and
+                # scales less.
+                self._average_gradients()
                 self._update()
             return False
         for parameter, gradient in extra:
             parameter.grad = gradient if parameter.grad is None else parameter.grad.add_(gradient)
-        average_gradients(p for group in self._optimiser.param_groups for p in group['params'])
+        self._average_gradients()
         return self._update()
+
+    def _average_gradients(self) -> None:
+        average_gradients(p for group in self._optimiser.param_groups for p in group['params'])
 
     def _gradients_of_regularisation(self) -> list[tuple[nn.Parameter, Tensor]]:
         all_terms = [method.regularisation() for method in self._network.sharing_methods]
@@ -179,7 +200,7 @@ class TrainingStep:
         )
         finite = norm is None or bool(torch.isfinite(norm))
         # In 16-mixed the loss scaler must see the overflow: it skips the step and scales less.
-        if finite or self._scaled:
+        if finite or self._scaler is not None:
             self._optimiser.step()
         return finite
 
@@ -204,8 +225,10 @@ class TrainingStep:
             losses, _ = self._regime.losses(self._forward, batches)
         return _joined(losses)[0]
 
-    def _losses_again(self, batches: Batches) -> dict[str, Tensor]:
-        with torch.no_grad():
+    def _losses_again(self, batches: Batches, draws: Tensor) -> dict[str, Tensor]:
+        """Return the losses of the structure that was drawn for the step, after the update."""
+        with torch.no_grad(), torch.random.fork_rng(devices=[]):
+            torch.set_rng_state(draws)
             return {task: loss.mean() for task, loss in self._losses_of(batches).items()}
 
     @contextmanager
@@ -222,7 +245,6 @@ class TrainingStep:
                 module._buffers.update(buffers)
 
     def _count(self, finite: bool) -> None:
-        self.num_skipped += not finite
         self._skipped_in_a_row = 0 if finite else self._skipped_in_a_row + 1
         if self._skipped_in_a_row >= self.patience:
             raise DivergedError(
@@ -242,6 +264,18 @@ def _joined(losses: Mapping[str, TaskLoss]) -> tuple[dict[str, TaskLoss], Tensor
         task: replace(loss, offset=offset) for (task, loss), offset in zip(losses.items(), offsets)
     }
     return joined, means
+
+
+def _accuracies(logits: Mapping[str, Tensor], batches: Batches) -> dict[str, float]:
+    """Return the accuracy of each task's batch, over all processes and samples of a structure."""
+    if not logits:
+        return {}
+    shares = [
+        (values.argmax(1).view(-1, len(batches[task].labels)) == batches[task].labels)
+        for task, values in logits.items()
+    ]
+    means = mean_over_processes(torch.stack([share.float().mean() for share in shares]))
+    return dict(zip(logits, means.tolist()))
 
 
 def count_parameters(module: nn.Module, *, trained: bool = False) -> int:

@@ -39,16 +39,17 @@ class SyncedBatchNorm3d(nn.BatchNorm3d):
         """Normalise ``[B, C, T, H, W]``."""
         if not self.training or world_size() == 1:
             return super().forward(x)
-        mean, variance = self._statistics(x)
+        # As the built-in ones do, in float32 at least: scale and shift alone lose digits.
+        values = x if x.dtype == torch.float64 else x.float()
+        mean, variance = self._statistics(values)
         shape = (1, -1, 1, 1, 1)
         scale = (variance + self.eps).rsqrt() * self.weight
-        shift = self.bias - mean * scale
-        return x * scale.view(shape).to(x.dtype) + shift.view(shape).to(x.dtype)
+        normalised = (values - mean.view(shape)) * scale.view(shape) + self.bias.view(shape)
+        return normalised.to(x.dtype)
 
-    def _statistics(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def _statistics(self, values: Tensor) -> tuple[Tensor, Tensor]:
         axes = (0, 2, 3, 4)
-        values = x if x.dtype == torch.float64 else x.float()
-        count = x.numel() // x.shape[1] * world_size()
+        count = values.numel() // values.shape[1] * world_size()
         mean = cast(Tensor, _Sum.apply(values.sum(axes))) / count
         centred = values - mean.view(1, -1, 1, 1, 1)
         variance = cast(Tensor, _Sum.apply(centred.square().sum(axes))) / count

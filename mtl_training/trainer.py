@@ -13,7 +13,7 @@ import time
 from typing import Any, cast
 
 from lightning_fabric.wrappers import _FabricOptimizer
-from mtl_perception.checkpoint import load_network, save_checkpoint
+from mtl_perception.checkpoint import load_checkpoint, load_network, save_checkpoint
 from mtl_perception.network.config import NetworkConfig
 from mtl_perception.network.multitask import MultiTaskNetwork
 from mtl_training.config import TrainingConfig
@@ -29,6 +29,7 @@ from mtl_training.optimisation import (
     set_learning_rate,
     set_train_mode,
 )
+from mtl_training.processes import broadcast_state
 from mtl_training.progress import TrainingProgress
 from mtl_training.provenance import cpu_time, describe, git_revision, rounded
 from mtl_training.regimes import build_regime
@@ -47,6 +48,7 @@ from mtl_training.step import Batches, count_parameters, StepResult, TrainingSte
 from mtl_training.stop_request import StopRequest
 from mtl_training.synced_batch_norm import sync_batch_norms
 from mtl_training.weighting import build_weighting
+from mtl_training.weighting.merging import merges_tasks
 from rich.console import Console
 import torch
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
@@ -108,6 +110,9 @@ class Trainer:
         network_config = with_labels(config.network, self._datasets['train'])
         for split in splits[1:]:
             with_labels(network_config, self._datasets[split])
+        # Anew: a data set may have drawn numbers, and more of them in the process that filled a
+        # cache. All processes draw alike from here on.
+        self._fabric.seed_everything(config.seed, verbose=False)
         self._build(network_config)
         self._progress = Progress()
         self._step_ms: list[float] = []  # since the last line of metrics
@@ -134,6 +139,7 @@ class Trainer:
             sync_batch_norms(network)
         # Not Fabric's wrapper: its hooks would average gradients that a weighting has yet to make.
         fabric.strategy.precision.convert_module(fabric.to_device(network))
+        broadcast_state(network, self._weighting, self._regime)
         optimiser = build_optimiser(
             config.optimiser,
             network,
@@ -157,19 +163,9 @@ class Trainer:
             regime=self._regime,
             weighting=self._weighting,
             clip_norm=config.optimiser.clip_norm,
-            merge=self._merges_tasks(),
+            merge=merges_tasks(config.merge_tasks, self._weighting, config.weighting.name),
             iterations=config.iterations,
-            scaled=config.precision == '16-mixed',
         )
-
-    def _merges_tasks(self) -> bool:
-        asked, separate = self._config.merge_tasks, self._weighting.separate_graphs
-        if asked and separate:
-            raise ValueError(
-                f"merge_tasks must not be true with weighting '{self._config.weighting.name}', "
-                'which needs the gradients of each task by itself.'
-            )
-        return not separate if asked is None else asked
 
     @property
     def is_main_process(self) -> bool:
@@ -235,8 +231,7 @@ class Trainer:
     # -- Validation --------------------------------------------------------------------------
 
     def _validate(self) -> None:
-        share = (self._fabric.global_rank, self._fabric.world_size)
-        evaluation = self._evaluate(self._current(), self._datasets['val'], share)
+        evaluation = self._evaluate(self._current(), self._datasets['val'], self._share())
         figures = evaluation.summary()
         structure = {
             name: self._network.sharing(name).structure() for name in self._network.trunks
@@ -398,7 +393,7 @@ class Trainer:
         return bool(votes)
 
     def _finish(self) -> dict[str, Any]:
-        if self._stop_request.is_made and self._iteration < self._config.iterations:
+        if self._iteration < self._config.iterations:
             self._save()
             self._say(
                 f'stopped at iteration {self._iteration}; go on with: '
@@ -406,8 +401,9 @@ class Trainer:
             )
             return {'out': str(self._folder.path), 'finished': False, **self._figures()}
         summary = {'out': str(self._folder.path), 'finished': True, **self._figures()}
+        best, evaluation = self._evaluate_best()
         if self._fabric.is_global_zero:
-            summary |= self._final_evaluation()
+            summary |= self._write_best(best, evaluation)
             draw_learning_curves(self._folder.records(), self._folder.path / 'learning_curves.png')
             summary |= rounded(self._cost())
             self._folder.write_summary(summary)
@@ -433,11 +429,25 @@ class Trainer:
         times = [record['step_ms'] for record in self._folder.records() if 'step_ms' in record]
         return round(median(times), 3) if times else None
 
-    def _final_evaluation(self) -> dict[str, Any]:
-        """Evaluate the best network, as stored, and draw its mistakes."""
-        split = 'test' if self._config.evaluation.test else 'val'
-        best, checkpoint = load_network(self._folder.best)
-        evaluation = self._evaluate(best.to(self._fabric.device), self._datasets[split])
+    def _evaluate_best(self) -> tuple[MultiTaskNetwork, Evaluation]:
+        """Evaluate the best network, as stored; each process does its share."""
+        if self._fabric.is_global_zero:
+            best, _ = load_network(self._folder.best)
+        else:
+            best = MultiTaskNetwork(self._network.config).eval()
+        best = best.to(self._fabric.device)
+        broadcast_state(best)
+        return best, self._evaluate(best, self._datasets[self._last_split()], self._share())
+
+    def _last_split(self) -> str:
+        return 'test' if self._config.evaluation.test else 'val'
+
+    def _share(self) -> tuple[int, int]:
+        return self._fabric.global_rank, self._fabric.world_size
+
+    def _write_best(self, best: MultiTaskNetwork, evaluation: Evaluation) -> dict[str, Any]:
+        """Calibrate the best network, tell its checkpoint what it reached, draw its mistakes."""
+        split, checkpoint = self._last_split(), load_checkpoint(self._folder.best)
         draw_confusions(evaluation, self._folder.path / 'confusion.png')
         figures = evaluation.summary()
         if self._config.relevance is not None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import TypeVar
 
+import torch
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 M = TypeVar('M', bound=nn.Module)
@@ -24,6 +26,16 @@ def fold_batch_norms(module: M) -> M:
     for sequential in [m for m in module.modules() if isinstance(m, nn.Sequential)]:
         for i, (first, second) in enumerate(pairwise(list(sequential))):
             if isinstance(first, CONVOLUTIONS) and isinstance(second, BATCH_NORMS):
-                sequential[i] = fuse_conv_bn_eval(first, second)
+                sequential[i] = _folded(first, second)
                 sequential[i + 1] = nn.Identity()
     return module
+
+
+def _folded(
+    convolution: nn.Conv1d | nn.Conv2d | nn.Conv3d, norm: _BatchNorm
+) -> nn.Conv1d | nn.Conv2d | nn.Conv3d:
+    dtype = convolution.weight.dtype
+    if dtype not in (torch.float16, torch.bfloat16):
+        return fuse_conv_bn_eval(convolution, norm)
+    # In a half precision each step of the folding would round the weights again.
+    return fuse_conv_bn_eval(convolution.float(), norm.float()).to(dtype)

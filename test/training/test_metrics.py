@@ -2,7 +2,7 @@
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from mtl_training.metrics import ConfusionMatrix, Evaluation, top1
+from mtl_training.metrics import ConfusionMatrix, Evaluation
 import pytest
 import torch
 from torchmetrics.functional.classification import multiclass_confusion_matrix
@@ -60,8 +60,3 @@ def test_the_worst_confusions_come_first_and_hits_are_none() -> None:
 def test_an_empty_evaluation_is_zero_and_not_a_crash() -> None:
     evaluation = Evaluation({'x': ConfusionMatrix(LABELS)}, {'x': 0.0})
     assert evaluation.cumulative_accuracy == evaluation.mean_accuracy == 0
-
-
-def test_top1_is_the_share_of_largest_logits_on_the_label() -> None:
-    logits = torch.tensor([[0.0, 2.0], [3.0, 1.0], [0.0, 1.0], [1.0, 0.0]])
-    assert top1({'x': logits}, {'x': torch.tensor([1, 0, 0, 1])}) == {'x': 0.5}

@@ -87,3 +87,16 @@ def test_all_norms_can_keep_their_statistics(network) -> None:
 def test_a_stage_that_does_not_exist_is_refused(network) -> None:
     with pytest.raises(ValueError, match=r"no stage 'layer5'"):
         freeze_stages(network.sharing('clip').copies(), STAGES, ['layer5'])
+
+
+def test_norms_that_a_sharing_method_adds_have_no_statistics_to_keep() -> None:
+    tasks = {name: TaskConfig(labels=('a', 'b')) for name in 'xy'}
+    trunk = TrunkConfig(width=2, sharing='mtan')
+    mtan = MultiTaskNetwork(NetworkConfig(trunks={'clip': trunk}, tasks=tasks))
+    set_train_mode(mtan, freeze_batch_norm=True)
+    of_backbone = {
+        id(module) for _, copy in mtan.sharing('clip').copies() for module in copy.modules()
+    }
+    norms = [m for m in mtan.modules() if isinstance(m, nn.BatchNorm3d)]
+    assert {norm.training for norm in norms} == {True, False}
+    assert all(norm.training == (id(norm) not in of_backbone) for norm in norms)

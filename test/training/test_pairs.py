@@ -132,3 +132,40 @@ def test_it_trains_resumes_and_deploys(sharing: str, weighting: str, tmp_path: P
             torch.testing.assert_close(logits, expected[task], rtol=1e-4, atol=1e-5)
             own = network.forward_tasks({task: clips})[task]
             torch.testing.assert_close(own, expected[task], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize('weighting', sorted(WEIGHTINGS))
+def test_a_step_whose_gradients_overflow_changes_nothing(weighting: str) -> None:
+    run = Run('learned_weight_sharing', weighting)
+    run.train(0)
+    before = {name: value.clone() for name, value in run.tensors()}
+    moments = {key: value.clone() for key, value in optimiser_tensors(run.optimiser).items()}
+    # In a head alone: the gradients of what tasks share stay finite.
+    hook = run.network.heads['action'].weight.register_hook(lambda gradient: gradient / 0)
+    assert run.train(1).skipped
+    hook.remove()
+    for name, value in run.tensors():
+        assert torch.equal(value, before[name]), name
+    for key, value in optimiser_tensors(run.optimiser).items():
+        assert torch.equal(value, moments[key]), key
+    assert not run.train(2).skipped
+
+
+@pytest.mark.parametrize('sharing', ['hard', 'learned_weight_sharing', 'learning_to_branch'])
+def test_losses_after_a_step_are_those_of_the_structure_that_it_drew(sharing: str) -> None:
+    run = Run(sharing, 'famo')
+    for group in run.optimiser.param_groups:
+        group['lr'] = 0.0
+    seen = {}
+    run.weighting.after_step = seen.update
+    state = torch.get_rng_state()
+    result = run.train(0)
+    assert {task: float(value) for task, value in seen.items()} == pytest.approx(
+        result.loss, rel=1e-5
+    )
+    # The draws of later steps do not depend on the weighting.
+    after_famo = torch.get_rng_state()
+    other = Run(sharing, 'average')
+    torch.set_rng_state(state)
+    other.train(0)
+    assert torch.equal(torch.get_rng_state(), after_famo)

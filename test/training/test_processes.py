@@ -4,9 +4,11 @@ from copy import deepcopy
 import json
 import os
 from pathlib import Path
+import signal
 import socket
 import subprocess
 import sys
+import time
 
 from mtl_training.run_folder import RunFolder
 import pytest
@@ -114,3 +116,61 @@ def test_two_processes_do_what_one_does(name, trained) -> None:
         assert got['loss'] == pytest.approx(expected['loss'], rel=1e-5)
         if expected['kind'] == 'val':
             assert got['accuracy'] == expected['accuracy']
+
+
+def test_a_signal_to_one_process_stops_all_and_finishes_nothing(toy_config, tmp_path) -> None:
+    command = [sys.executable, str(MANY.with_name('toy_run.py')), 'train', '--devices', '2']
+    command += ['--config', str(toy_config), '--out', str(tmp_path / 'run'), '--iterations', '60']
+    command += ['--data.action.settings.slow_sec', '0.05', '--evaluation.every', '100']
+    environment = {**os.environ, 'PYTHONPATH': str(ROOT), 'OMP_NUM_THREADS': '1'}
+    run = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
+    metrics = tmp_path / 'run' / 'metrics.jsonl'
+    while not (metrics.exists() and metrics.read_text().count('\n') > 2):
+        assert run.poll() is None, run.stderr.read()
+        time.sleep(0.05)
+    children = Path(f'/proc/{run.pid}/task/{run.pid}/children').read_text().split()
+    other = next(c for c in children if 'toy_run' in Path(f'/proc/{c}/cmdline').read_text())
+    os.kill(int(other), signal.SIGTERM)
+    _, told = run.communicate(timeout=120)
+    assert run.returncode == 130, told
+    assert 'stopped at iteration' in told
+    assert not (tmp_path / 'run' / 'summary.json').exists()
+    assert (tmp_path / 'run' / 'state.safetensors').exists()
+
+
+def test_processes_start_alike_whatever_their_data_sets_draw(toy_block, tmp_path) -> None:
+    block = block_of(toy_block, 'average, live batch norms', 2)
+    block['iterations'] = 1
+    script = tmp_path / 'run.py'
+    script.write_text(
+        f"""
+import importlib.util, os, sys
+import torch
+from mtl_training.config import build_config
+from mtl_training.processes import mean_over_processes
+from mtl_training.trainer import Trainer
+from rich.console import Console
+spec = importlib.util.spec_from_file_location('toy_run', {str(MANY.with_name('toy_run.py'))!r})
+toy = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(toy)
+initial = toy.ToyClips.__init__
+def drawing(self, *args, **kwargs):
+    torch.rand(3 + int(os.environ['RANK']))
+    initial(self, *args, **kwargs)
+toy.ToyClips.__init__ = drawing
+trainer = Trainer(build_config({block!r}), {str(tmp_path / 'run')!r}, Console(quiet=True))
+drawn = torch.rand(1).double()
+assert torch.equal(mean_over_processes(drawn), drawn), 'the generators differ'
+trainer.run()
+for name, value in trainer._network.state_dict().items():
+    value = value.double()
+    torch.testing.assert_close(mean_over_processes(value), value, rtol=1e-12, atol=0, msg=name)
+"""
+    )
+    command = [sys.executable, '-m', 'torch.distributed.run', '--nproc-per-node=2']
+    command += ['--master-addr=127.0.0.1', f'--master-port={free_port()}', str(script)]
+    environment = {**os.environ, 'PYTHONPATH': str(ROOT), 'OMP_NUM_THREADS': '1'}
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=300, check=False, env=environment
+    )
+    assert done.returncode == 0, done.stderr[-4000:]

@@ -215,6 +215,21 @@ def test_initial_weights_load_and_only_the_named_stages_train(toy_block, tmp_pat
             assert torch.equal(trained[prefix + key], value) == ('layer4' not in key), key
 
 
+@pytest.mark.parametrize(
+    ('entry', 'value'), [('trainable_stages', ['layer4']), ('freeze_batch_norm', True)]
+)
+def test_random_weights_are_not_frozen(toy_block, tmp_path, entry, value) -> None:
+    with pytest.raises(
+        ValueError, match=rf'{entry} keeps .* without init_weights they are random'
+    ):
+        train(toy_block, tmp_path, **{entry: value})
+
+
+def test_16_mixed_is_refused_on_a_cpu(toy_block, tmp_path) -> None:
+    with pytest.raises(ValueError, match=r"'16-mixed' needs a GPU; a CPU can take 'bf16-mixed'"):
+        train(toy_block, tmp_path, precision='16-mixed')
+
+
 def test_pickled_code_in_initial_weights_is_never_run(toy_block, tmp_path) -> None:
     class Evil:
         def __reduce__(self):
@@ -304,10 +319,16 @@ def untimed(records: list[dict]) -> list[dict]:
     return [{k: v for k, v in record.items() if k != 'step_ms'} for record in records]
 
 
+@pytest.mark.parametrize(
+    ('sharing', 'weighting'),
+    # The last two look at the next batch as well.
+    [('hard', 'average'), ('learned_weight_sharing', 'dwa'), ('hard', 'auto_lambda')],
+)
 def test_a_run_that_is_stopped_and_killed_ends_as_if_it_had_not_been(
-    toy_block, toy_config, tmp_path
+    sharing, weighting, toy_config, tmp_path
 ) -> None:
     slow = [
+        '--network.trunks.clip.sharing', sharing, '--weighting.name', weighting,
         '--config', str(toy_config), '--iterations', '24', '--evaluation.every', '4',
         '--save_every', '3', '--workers', '1', '--data.action.settings.slow_sec', '0.03',
     ]  # fmt: skip
