@@ -5,6 +5,7 @@ from itertools import product
 from pathlib import Path
 
 from lightning_fabric import Fabric
+from lightning_fabric.plugins import MixedPrecision
 from mtl_perception.checkpoint import load_network, save_checkpoint
 from mtl_perception.network import MultiTaskNetwork, NetworkConfig, TaskConfig, TrunkConfig
 from mtl_perception.network.config import PreprocessingConfig
@@ -26,6 +27,7 @@ from mtl_training.step import StepResult, TrainingStep
 from mtl_training.weighting import build_weighting, WEIGHTINGS
 import pytest
 import torch
+from torch.amp import GradScaler
 
 TASKS = ('action', 'gesture', 'third')
 NUM_SAMPLES = 6
@@ -37,9 +39,12 @@ PAIRS = list(product(sorted(SHARING), sorted(WEIGHTINGS)))
 class Run:
     """What a trainer holds, without its files and pictures."""
 
-    def __init__(self, sharing: str, weighting: str, *, seed: int = 0) -> None:
+    def __init__(
+        self, sharing: str, weighting: str, *, seed: int = 0, scaler: GradScaler | None = None
+    ) -> None:
         torch.manual_seed(seed)
-        fabric = Fabric(accelerator='cpu', devices=1)
+        scaled = [MixedPrecision('16-mixed', 'cpu', scaler=scaler)] if scaler else None
+        fabric = Fabric(accelerator='cpu', devices=1, plugins=scaled)
         trunk = TrunkConfig(
             width=2,
             sharing=sharing,
@@ -148,6 +153,24 @@ def test_a_step_whose_gradients_overflow_changes_nothing(weighting: str) -> None
         assert torch.equal(value, before[name]), name
     for key, value in optimiser_tensors(run.optimiser).items():
         assert torch.equal(value, moments[key]), key
+    assert not run.train(2).skipped
+
+
+@pytest.mark.parametrize('weighting', sorted(WEIGHTINGS))
+def test_the_loss_scaler_of_every_process_sees_an_overflow(
+    weighting: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    averaged = []
+    monkeypatch.setattr('mtl_training.step.average_gradients', lambda p: averaged.append(list(p)))
+    scaler = GradScaler('cpu', init_scale=1024.0)
+    run = Run('hard', weighting, scaler=scaler)
+    assert not run.train(0).skipped
+    hook = run.network.heads['action'].weight.register_hook(lambda gradient: gradient / 0)
+    assert run.train(1).skipped
+    hook.remove()
+    # Averaged before the scaler looked: in a process without the overflow, it would have stepped.
+    assert len(averaged) == 2
+    assert scaler.get_scale() == 512
     assert not run.train(2).skipped
 
 
