@@ -38,7 +38,7 @@ def print_evaluation(console: Console, evaluation: Evaluation, title: str) -> No
 def print_scenes(console: Console, scenes: SceneEvaluation, title: str) -> None:
     """Print what relevance and calibration are worth on mixed scenes."""
     clips = ', '.join(f'{count} {source}' for source, count in scenes.samples.items())
-    table = Table(title=title, caption=f'clips: {clips}')
+    table = Table(title=title + _calibrated_on(scenes), caption=f'clips: {clips}')
     columns = {
         'auroc': 'relevance AUROC',
         'ece_labels': 'ECE, own clips',
@@ -73,7 +73,13 @@ def draw_reliability(scenes: SceneEvaluation, path: Path) -> None:
         axis.set(xlabel='confidence', ylabel='share of right answers', xlim=(0, 1), ylim=(0, 1.02))
         axis.set_title(f'{task}: relevance AUROC {figures.auroc:.3f}')
         axis.legend(loc='upper left')
+    if scenes.calibrated_on:
+        figure.suptitle(_calibrated_on(scenes).strip())
     _save(figure, path)
+
+
+def _calibrated_on(scenes: SceneEvaluation) -> str:
+    return ' (on the clips it was calibrated on)' if scenes.calibrated_on else ''
 
 
 def _matrix_table(task: str, matrix: ConfusionMatrix) -> Table:

@@ -13,6 +13,7 @@ from mtl_perception.network.multitask import MultiTaskNetwork
 from mtl_training.arguments import OneLineParser, split_overrides
 from mtl_training.commands.data_of import data_of
 from mtl_training.commands.evaluate import find_device
+from mtl_training.commands.output import check_output
 from mtl_training.config import RelevanceConfig, SPLITS
 from mtl_training.relevance import build_sources, calibrate, SceneEvaluation, Sources
 from mtl_training.report import print_scenes
@@ -22,7 +23,8 @@ from rich.progress import Progress, TaskID
 DESCRIPTION = """Teach a finished checkpoint which clips are none of a task's own.
 
 A relevance head per task is fitted on which data set each clip of the training split came from,
-and all scores are calibrated on the validation split; the weights stay as they are. Backgrounds,
+and all scores are calibrated on the validation split; the weights stay as they are. On these two
+splits the figures flatter, and say so. Backgrounds,
 data sets whose clips belong to no task, help wherever the robot sees such scenes.
 
 Examples:
@@ -39,6 +41,7 @@ def main(arguments: Sequence[str]) -> int:
     if parsed.batch_size < 1:
         raise ValueError('--batch-size must be positive.')
     network, checkpoint = load_network(parsed.checkpoint)
+    check_output('--out', parsed.out, overwrite=parsed.overwrite)
     data, config = data_of(checkpoint, parsed.checkpoint, overrides)
     if missing := sorted(network.config.tasks.keys() - data.keys()):
         raise ValueError(f"data must name a data set for each task, got none for '{missing[0]}'.")
@@ -60,6 +63,9 @@ def _parser() -> OneLineParser:
     parser = OneLineParser(prog='python -m mtl_training calibrate', description=DESCRIPTION)
     parser.add_argument('--checkpoint', type=str, required=True, help='safetensors file')
     parser.add_argument('--out', type=str, required=True, help='where to write the new one')
+    parser.add_argument(
+        '--overwrite', action='store_true', help='write --out also where there is a file'
+    )
     parser.add_argument('--split', type=str, default='test', help=f'judged: {", ".join(SPLITS)}')
     parser.add_argument(
         '--batch-size', '--batch_size', type=int, default=32, help='clips per forward pass'

@@ -15,19 +15,25 @@ SECTIONS = ('data', 'relevance')
 
 
 def data_of(
-    checkpoint: Checkpoint, path: str, overrides: Sequence[Override]
+    checkpoint: Checkpoint,
+    path: str,
+    overrides: Sequence[Override],
+    *,
+    settable: Sequence[str] = SECTIONS,
 ) -> tuple[dict[str, DataConfig], RelevanceConfig]:
     """
     Return the data sets of the tasks, and the backgrounds among the rest of ``relevance``.
 
     :param path: The checkpoint's, for messages.
+    :param settable: What overrides may lie in.
     :raises ValueError: If there are none, or something else is overridden.
     """
     trained = copy.deepcopy(checkpoint.training.get('config') or {})
     merged: dict[str, Any] = {name: trained.get(name) or {} for name in SECTIONS}
     for dotted, value in overrides:
-        if dotted.partition('.')[0] not in SECTIONS:
-            raise ValueError(f"'--{dotted}': only entries of data and relevance can be set here.")
+        if not any(f'{dotted}.'.startswith(f'{section}.') for section in settable):
+            known = ' and '.join(settable)
+            raise ValueError(f"'--{dotted}': only entries of {known} can be set here.")
         from_file = dotted in SECTIONS and isinstance(value, str)
         set_entry(merged, dotted, read_yaml(value) if from_file else value)
     if not merged['data']:

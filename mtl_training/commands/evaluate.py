@@ -12,6 +12,7 @@ from mtl_perception.checkpoint import Checkpoint, load_network
 from mtl_perception.network.multitask import MultiTaskNetwork
 from mtl_training.arguments import OneLineParser, split_overrides
 from mtl_training.commands.data_of import data_of
+from mtl_training.commands.output import check_output
 from mtl_training.config import DataConfig, SPLITS
 from mtl_training.data.loading import build_dataset, with_labels
 from mtl_training.data.sample import ClipDataset
@@ -51,15 +52,18 @@ def main(arguments: Sequence[str]) -> int:
     if parsed.batch_size < 1 or (parsed.num_clips is not None and parsed.num_clips < 1):
         raise ValueError('--batch-size and --num-clips must be positive.')
     network, checkpoint = load_network(parsed.checkpoint)
-    data, relevance = data_of(checkpoint, parsed.checkpoint, overrides)
+    # Nothing is fitted here: of relevance, only the scenes that it is judged on.
+    settable = ('data', 'relevance.background')
+    data, relevance = data_of(checkpoint, parsed.checkpoint, overrides, settable=settable)
+    # Mixed scenes need other clips than those of one task.
+    has_scenes = bool(network.relevance) and len({**data, **relevance.background}) > 1
+    _check_pictures(parsed, has_scenes=has_scenes)
     datasets = _datasets(checkpoint, parsed, data)
     evaluation = _run(network, datasets, parsed)
-    scenes = _run_scenes(network, data, relevance.background, parsed)
+    scenes = _run_scenes(network, data, relevance.background, parsed) if has_scenes else None
     if parsed.picture:
         draw_confusions(evaluation, Path(parsed.picture))
-    if parsed.reliability:
-        if scenes is None:
-            raise ValueError('--reliability needs a checkpoint with relevance; see calibrate.')
+    if parsed.reliability and scenes:
         draw_reliability(scenes, Path(parsed.reliability))
     if parsed.json:
         facts = {'checkpoint': str(parsed.checkpoint), 'split': parsed.split}
@@ -69,7 +73,8 @@ def main(arguments: Sequence[str]) -> int:
         title = f'{parsed.checkpoint} on split {parsed.split}'
         print_evaluation(Console(), evaluation, title)
         if scenes:
-            print_scenes(Console(), scenes, f'{parsed.checkpoint} on mixed scenes')
+            title = f'{parsed.checkpoint} on mixed scenes of split {parsed.split}'
+            print_scenes(Console(), scenes, title)
     return 0
 
 
@@ -87,6 +92,14 @@ def _parser() -> OneLineParser:
     parser.add_argument('--reliability', type=str, help='PNG to draw confidences against truth')
     parser.add_argument('--json', action='store_true', help='print one JSON object')
     return parser
+
+
+def _check_pictures(parsed: Namespace, *, has_scenes: bool) -> None:
+    if parsed.reliability and not has_scenes:
+        raise ValueError('--reliability needs a checkpoint with relevance; see calibrate.')
+    for option in ('picture', 'reliability'):
+        if path := getattr(parsed, option):
+            check_output(f'--{option}', path)
 
 
 def _run(
@@ -130,10 +143,7 @@ def _run_scenes(
     data: dict[str, DataConfig],
     background: dict[str, DataConfig],
     parsed: Namespace,
-) -> SceneEvaluation | None:
-    """Judge mixed scenes, where there are other clips than those of one task."""
-    if not network.relevance or len({**data, **background}) < 2:
-        return None
+) -> SceneEvaluation:
     sources = build_sources(network.config, data, background, parsed.split, **_fewer(parsed))
     device = find_device(parsed.device)
     features = collect_features(
@@ -143,7 +153,7 @@ def _run_scenes(
         device=device,
         workers=parsed.workers,
     )
-    return evaluate_scenes(network, features)
+    return evaluate_scenes(network, features, split=parsed.split)
 
 
 def find_device(name: str) -> torch.device:

@@ -28,8 +28,8 @@ def calibrate(
     Fit relevance heads and temperatures to a network, and judge them on mixed scenes.
 
     :param network: As trained; stays as it is.
-    :param sources: Of the splits train and val, which are fitted on, and of the one to judge on.
-    :param split: The split to judge on.
+    :param sources: Of the splits train and val, which are fitted to, and of the one to judge on.
+    :param split: The split to judge on; where it is one of the former, the figures say so.
     :return: A copy of the network with the heads, and what its scores are worth.
     :raises ValueError: If all clips belong to one task.
     """
@@ -49,4 +49,4 @@ def calibrate(
     train, val = (collect(name, config.max_clips) for name in ('train', 'val'))
     fitted = with_relevance(network, train, val, l2=config.l2)
     scenes = val if split == 'val' else collect(split, None)
-    return fitted, evaluate_scenes(fitted, scenes)
+    return fitted, evaluate_scenes(fitted, scenes, split=split)

@@ -42,14 +42,17 @@ class Reliability:
     accuracy: Tensor  # [B], the share of right ones; 0 in an empty bin
 
     @classmethod
-    def of(cls, probabilities: Tensor, truth: Tensor, num_bins: int = NUM_BINS) -> Reliability:
+    def of(
+        cls, probabilities: Tensor, answers: Tensor, truth: Tensor, num_bins: int = NUM_BINS
+    ) -> Reliability:
         """
         Sort answers into bins.
 
-        :param probabilities: ``[N, C]``; the answer is the most probable.
+        :param probabilities: ``[N, C]``.
+        :param answers: What was said, ``[N]``, each with its own probability as the confidence.
         :param truth: ``[N]``.
         """
-        confidence, answer = probabilities.double().max(1)
+        confidence = probabilities.double().gather(1, answers.unsqueeze(1))[:, 0]
         # Bins are open below: (0, 1/B], (1/B, 2/B], ...
         place = ((confidence * num_bins).ceil().long() - 1).clamp(0, num_bins - 1)
         counts = torch.bincount(place, minlength=num_bins)
@@ -57,7 +60,7 @@ class Reliability:
         def mean(values: Tensor) -> Tensor:
             return torch.bincount(place, values, num_bins) / counts.clamp_min(1)
 
-        return cls(counts, mean(confidence), mean((answer == truth).double()))
+        return cls(counts, mean(confidence), mean((answers == truth).double()))
 
     def error(self) -> float:
         """

@@ -17,6 +17,8 @@ from torch.nn import functional
 
 # Of class scores; what lies beyond is a sign of broken logits, not of a calibration.
 TEMPERATURES = (0.05, 20.0)
+# Of relevance logits of unit deviation.
+MIN_SCALE = 0.01
 
 
 class Affine(NamedTuple):
@@ -118,7 +120,8 @@ def fit_platt(logits: Tensor, targets: Tensor) -> tuple[float, float]:
 
     :param logits: ``[N]``.
     :param targets: Which of them are positive, bool ``[N]``.
-    :return: Scale and shift that make ``sigmoid(scale * logit + shift)`` a probability.
+    :return: Scale, always positive, and shift that make ``sigmoid(scale * logit + shift)`` a
+        probability; where the logits order these clips the wrong way round, nearly a constant.
     """
     positive = int(targets.sum())
     negative = len(targets) - positive
@@ -130,13 +133,21 @@ def fit_platt(logits: Tensor, targets: Tensor) -> tuple[float, float]:
     # In units of their own size, the logits leave a well-conditioned problem.
     size = logits.double().std().clamp_min(1e-6)
     x = logits.double() / size
-    scale = torch.ones((), dtype=torch.float64, requires_grad=True)
+    scale, shift = _platt(x, soft)
+    if scale < MIN_SCALE:
+        # Convex: on the bound, then. A negative scale would take back what the head has learnt.
+        scale, shift = MIN_SCALE, _platt(x, soft, MIN_SCALE)[1]
+    return scale / float(size), shift
+
+
+def _platt(x: Tensor, targets: Tensor, fixed_scale: float | None = None) -> tuple[float, float]:
+    scale = torch.tensor(fixed_scale or 1.0, dtype=torch.float64, requires_grad=True)
     shift = torch.zeros((), dtype=torch.float64, requires_grad=True)
     _minimise(
-        lambda: functional.binary_cross_entropy_with_logits(scale * x + shift, soft),
-        [scale, shift],
+        lambda: functional.binary_cross_entropy_with_logits(scale * x + shift, targets),
+        [shift] if fixed_scale else [scale, shift],
     )
-    return float(scale.detach() / size), float(shift.detach())
+    return float(scale.detach()), float(shift.detach())
 
 
 def fit_temperature(logits: Tensor, labels: Tensor) -> float:

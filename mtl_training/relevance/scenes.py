@@ -10,6 +10,10 @@ from mtl_perception.network.multitask import MultiTaskNetwork
 from mtl_training.relevance.features import Features
 from mtl_training.relevance.figures import auroc, Reliability
 import torch
+from torch import Tensor
+
+# What relevance heads and temperatures are fitted to: figures there flatter.
+FITTED_SPLITS = ('train', 'val')
 
 
 @dataclass(slots=True)
@@ -18,8 +22,8 @@ class TaskScenes:
 
     auroc: float  # of the relevance: own clips against all others
     labels: Reliability  # of the scores of the labels, on own clips
-    answers: Reliability  # of labels and 'nothing' together, on all clips
-    num_right: int  # answers as the robot gives them, on all clips
+    answers: Reliability  # of what the robot says, a label or 'nothing', on all clips
+    num_right: int  # of these answers
     num_missed: int  # own clips that were said to be nothing
     num_false_alarms: int  # clips of others that got a label
     num_own: int
@@ -45,28 +49,38 @@ class SceneEvaluation:
 
     tasks: dict[str, TaskScenes] = field(default_factory=dict)
     samples: dict[str, int] = field(default_factory=dict)  # clips of each data set
+    calibrated_on: bool = False  # judged on a split that the scores were fitted to
 
     def summary(self) -> dict[str, Any]:
         """Return the figures as plain values: of each task, and their mean."""
         tasks = {task: scenes.summary() for task, scenes in self.tasks.items()}
         names = ('auroc', 'ece_labels', 'ece', 'right_answers', 'missed', 'false_alarms')
         mean = {name: sum(t[name] for t in tasks.values()) / len(tasks) for name in names}
-        return {'tasks': tasks, 'mean': mean, 'samples': dict(self.samples)}
+        return {
+            'tasks': tasks,
+            'mean': mean,
+            'samples': dict(self.samples),
+            'calibrated_on': self.calibrated_on,
+        }
 
 
 @torch.no_grad()
 def evaluate_scenes(
-    network: MultiTaskNetwork, features: Features, *, min_relevance: float = 0.5
+    network: MultiTaskNetwork, features: Features, *, split: str, min_relevance: float = 0.5
 ) -> SceneEvaluation:
     """
     Judge the scores of all tasks whose own clips are there on clips of all data sets.
 
     :param network: With relevance heads; on any device.
     :param features: Of the clips, from this network.
+    :param split: That the clips are of; figures on one of :data:`FITTED_SPLITS` are marked.
     :param min_relevance: As the robot's parameter: below it the answer is 'nothing'.
     """
     network = network.deploy().to('cpu')
-    result = SceneEvaluation(samples={s: len(labels) for s, labels in features.labels.items()})
+    result = SceneEvaluation(
+        samples={source: len(labels) for source, labels in features.labels.items()},
+        calibrated_on=split in FITTED_SPLITS,
+    )
     for task, head in network.relevance.items():
         assert isinstance(head, RelevanceHead)
         if task not in features.labels:
@@ -74,17 +88,15 @@ def evaluate_scenes(
         nothing = len(network.config.tasks[task].labels)
         x, answers = features.mixed(task, nothing)
         scores = network.scores_of(task, x)
-        said = torch.where(
-            1 - scores[:, nothing] < min_relevance, nothing, scores[:, :nothing].argmax(1)
-        )
+        said = _said(scores, min_relevance)
         own, truth = features.own(task)
         is_own = answers != nothing
         classes = (network.heads[task](own).float() / head.temperature).softmax(1)
         result.tasks[task] = TaskScenes(
             # By the logit: close to 1, different probabilities are equal in float32.
             auroc=auroc(head(x), is_own),
-            labels=Reliability.of(classes, truth),
-            answers=Reliability.of(scores, answers),
+            labels=Reliability.of(classes, classes.argmax(1), truth),
+            answers=Reliability.of(scores, said, answers),
             num_right=int((said == answers).sum()),
             num_missed=int((said[is_own] == nothing).sum()),
             num_false_alarms=int((said[~is_own] != nothing).sum()),
@@ -92,3 +104,10 @@ def evaluate_scenes(
             num_clips=len(answers),
         )
     return result
+
+
+def _said(scores: Tensor, min_relevance: float) -> Tensor:
+    """Return what the robot says, ``[N]``: not always the likeliest of labels and 'nothing'."""
+    nothing = scores.shape[1] - 1
+    is_silent = 1 - scores[:, nothing] < min_relevance
+    return torch.where(is_silent, nothing, scores[:, :nothing].argmax(1))

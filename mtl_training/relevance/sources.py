@@ -47,6 +47,6 @@ def build_sources(
 
 
 def _plain(config: DataConfig, split: str) -> dict[str, Any]:
-    # Scenes that are evaluated come as they are, also those that training varies.
-    varies = split != 'train' and 'augment' in config.of_split(split)
-    return {'augment': False} if varies else {}
+    # Clips as they are, also where training varies them: backgrounds that nobody trains on have
+    # no such variations, and a head could tell the clips of tasks by them.
+    return {'augment': False} if 'augment' in config.of_split(split) else {}

@@ -96,6 +96,40 @@ def test_a_calibrated_checkpoint_can_be_calibrated_again(
         torch.testing.assert_close(twice[name], value)
 
 
+def test_a_file_is_replaced_only_where_that_is_said(plain: Path, tmp_path: Path, capsys) -> None:
+    out = tmp_path / 'new folder' / 'hri.safetensors'
+    arguments = ['calibrate', '--checkpoint', str(plain), '--out', str(out)]
+    assert cli.main(arguments) == 0
+    out.write_bytes(b'precious')
+    assert cli.main(arguments) == 2
+    assert out.read_bytes() == b'precious'
+    assert cli.main([*arguments, '--overwrite']) == 0
+    assert load_checkpoint(out).config.tasks['action'].relevance
+
+
+def test_figures_on_clips_that_it_was_calibrated_on_say_so(
+    plain: Path, tmp_path: Path, capsys
+) -> None:
+    out, note = tmp_path / 'hri.safetensors', 'on the clips it was calibrated on'
+    arguments = ['calibrate', '--checkpoint', str(plain), '--out', str(out), '--split', 'val']
+    assert cli.main(arguments) == 0
+    assert note in ' '.join(capsys.readouterr().out.split())
+    assert load_checkpoint(out).metrics['val']['relevance']['calibrated_on'] is True
+    for split, flatters in (('val', True), ('test', False)):
+        assert evaluate(out, capsys, '--split', split)['relevance']['calibrated_on'] is flatters
+        assert cli.main(['evaluate', '--checkpoint', str(out), '--split', split]) == 0
+        assert (note in ' '.join(capsys.readouterr().out.split())) is flatters
+
+
+def test_a_run_without_a_test_split_marks_its_relevance(
+    toy_block: dict, tmp_path: Path, capsys
+) -> None:
+    toy_block |= {'iterations': 2, 'optimiser': {}, 'relevance': {}}
+    toy_block['evaluation']['test'] = False
+    summary = train(toy_block, tmp_path, capsys)
+    assert summary['val']['relevance']['calibrated_on'] is True
+
+
 def test_tables_name_the_mean_and_the_clips(plain: Path, tmp_path: Path, capsys) -> None:
     out = tmp_path / 'hri.safetensors'
     assert cli.main(['calibrate', '--checkpoint', str(plain), '--out', str(out)]) == 0
@@ -127,13 +161,27 @@ def test_tables_name_the_mean_and_the_clips(plain: Path, tmp_path: Path, capsys)
             'calibrate --checkpoint {plain} --out x --network.trunks.clip.width 3',
             'only entries of data and relevance',
         ),
+        ('calibrate --checkpoint {plain} --out {plain}', 'exists: name another file, or say --ov'),
+        ('calibrate --checkpoint {plain} --out {plain}/x', "can't be written"),
+        ('calibrate --checkpoint {plain} --out .', "--out must name a file, '.' is a folder"),
         ('evaluate --checkpoint {plain} --reliability x.png', 'needs a checkpoint with relevance'),
+        ('evaluate --checkpoint {plain} --picture {plain}/x', "can't be written"),
+        (
+            'evaluate --checkpoint {plain} --relevance.l2 7',
+            "'--relevance.l2': only entries of data and relevance.background can be set here",
+        ),
     ],
 )
 def test_wrong_input_gets_one_line(
     plain: Path, tmp_path: Path, monkeypatch, capsys, arguments: str, message: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
+
+    def work(*_: object, **__: object) -> None:
+        raise AssertionError('the work began')
+
+    monkeypatch.setattr('mtl_training.commands.calibrate.calibrate', work)
+    monkeypatch.setattr('mtl_training.commands.evaluate.evaluate', work)
     try:
         code = cli.main(arguments.format(plain=plain).split())
     except SystemExit as leaving:

@@ -51,7 +51,7 @@ def test_separable_clips_are_told_apart_and_the_network_stays_as_it_is(network) 
     for name, value in network.state_dict().items():
         assert torch.equal(fitted.state_dict()[name], value)
     assert all(task.relevance for task in fitted.config.tasks.values())
-    figures = evaluate_scenes(fitted, toy_features(3, dim)).summary()
+    figures = evaluate_scenes(fitted, toy_features(3, dim), split='test').summary()
     assert figures['samples'] == {'action': 200, 'gesture': 200, 'nothing': 200}
     for task in figures['tasks'].values():
         assert task['auroc'] > 0.99
@@ -59,24 +59,40 @@ def test_separable_clips_are_told_apart_and_the_network_stays_as_it_is(network) 
         assert task['false_alarms'] < 0.05
 
 
-def test_figures_of_scenes_are_those_counted_by_hand(network) -> None:
+@pytest.mark.parametrize('min_relevance', [0.3, 0.5, 0.8])
+def test_figures_of_scenes_are_those_counted_by_hand(network, min_relevance: float) -> None:
     dim = network.sharing('clip').feature_dim
     fitted = with_relevance(network, toy_features(1, dim, 1.0), toy_features(2, dim, 1.0))
     scenes = toy_features(3, dim, 1.0)
-    found = evaluate_scenes(fitted, scenes).summary()['tasks']['gesture']
+    evaluation = evaluate_scenes(fitted, scenes, split='test', min_relevance=min_relevance)
+    found = evaluation.summary()['tasks']['gesture']
     right = missed = alarms = 0
+    bins: dict[int, list[float]] = {}
     with torch.no_grad():
         for source, labels in scenes.labels.items():
             for x, label in zip(scenes.of['gesture'][source], labels.tolist()):
                 d, e, nothing = fitted.scores_of('gesture', x[None])[0].tolist()
-                answer = 'nothing' if nothing > 0.5 else 'de'[e > d]
+                said = {'nothing': nothing} if 1 - nothing < min_relevance else {'d': d, 'e': e}
+                answer = max(said, key=said.__getitem__)
                 truth = 'de'[label] if source == 'gesture' else 'nothing'
                 right += answer == truth
                 missed += answer == 'nothing' != truth
                 alarms += truth == 'nothing' != answer
+                place = math.ceil(said[answer] * 15)
+                bins.setdefault(place, []).append(said[answer] - (answer == truth))
     assert found['right_answers'] == pytest.approx(right / 600)
     assert found['missed'] == pytest.approx(missed / 200)
     assert found['false_alarms'] == pytest.approx(alarms / 400)
+    error = sum(abs(sum(differences)) for differences in bins.values()) / 600
+    assert found['ece'] == pytest.approx(error, abs=1e-5)
+
+
+@pytest.mark.parametrize('split, flatters', [('train', True), ('val', True), ('test', False)])
+def test_figures_on_what_was_fitted_to_are_marked(network, split: str, flatters: bool) -> None:
+    dim = network.sharing('clip').feature_dim
+    fitted = with_relevance(network, toy_features(1, dim), toy_features(2, dim))
+    scenes = evaluate_scenes(fitted, toy_features(3, dim), split=split)
+    assert scenes.summary()['calibrated_on'] is flatters
 
 
 def test_clips_of_one_task_alone_show_not_what_it_is_not(network) -> None:
@@ -155,3 +171,11 @@ def test_platt_stays_finite_where_clips_are_separable() -> None:
     assert auroc(scale * logits + shift, logits > 0) == 1
     # Platt's targets for two of each: 3/4 and 1/4.
     assert 0.7 < torch.tensor(scale * 4.5 + shift).sigmoid() < 0.8
+
+
+def test_platt_never_turns_relevant_into_irrelevant() -> None:
+    logits, targets = torch.tensor([3.0, 2.0, 1.0, -1.0]), torch.tensor([False, False, True, True])
+    scale, shift = fit_platt(logits, targets)
+    assert 0 < scale < 0.02
+    # All but the constant that is right half of the time.
+    assert float(((scale * logits + shift).sigmoid() - 0.5).abs().max()) < 0.02
