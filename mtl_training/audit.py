@@ -13,7 +13,7 @@ from mtl_training.config import build_config, read_yaml, TrainingConfig
 from mtl_training.data.label_noise import NoisyLabels
 from mtl_training.data.loading import build_dataset
 from mtl_training.data.multitask import FixedDataset
-from mtl_training.data.sample import ClipBatch, ClipDataset, collate_clips, describe
+from mtl_training.data.sample import ClipBatch, ClipDataset, ClipSample, collate_clips, describe
 from mtl_training.evaluation import TaskInputs
 from mtl_training.run_folder import RunFolder
 from mtl_training.run_state import load_module, load_state
@@ -32,6 +32,7 @@ class Suspect:
 
     index: int  # in the training split
     label: str  # as given
+    label_probability: float  # of this label
     s: float  # its log-variance
     sigma_squared: float  # exp(s)
     predicted: str
@@ -57,8 +58,8 @@ class AuditedRun:
     """
     A run with instance-level task parameters.
 
-    :param path: The run's folder or a file in it: a checkpoint in it is the network that is asked,
-        otherwise the best one is.
+    :param path: The run's folder, whose best checkpoint is the network that is asked, or the last
+        where there is no best; or a checkpoint in the folder, which is asked itself.
     :raises ValueError: If it is no such run, or not whole.
     """
 
@@ -74,12 +75,12 @@ class AuditedRun:
         state = load_state(self.folder.state)
         self._samples = state.facts['progress']['samples']
         self.weighting = _weighting(self.config, state.modules['weighting'])
-        stored = [path] if path in (self.folder.best, self.folder.last) else []
-        stored += [file for file in (self.folder.best, self.folder.last) if file.exists()]
-        if not stored:
-            raise ValueError(f"'{self.folder.path}' has no checkpoint yet.")
-        self.checkpoint = stored[0]
-        self.network = load_network(self.checkpoint)[0].deploy()
+        self.checkpoint = _checkpoint(path, self.folder)
+        network, _ = load_network(self.checkpoint)
+        self._labels = {name: task.labels for name, task in network.config.tasks.items()}
+        if self._labels != {n: tuple(of) for n, of in state.facts['labels'].items()}:
+            raise ValueError(f"'{self.checkpoint}' is no checkpoint of the run in its folder.")
+        self.network = network.deploy()
 
     def tasks(self, task: str | None = None) -> list[str]:
         """
@@ -96,7 +97,9 @@ class AuditedRun:
         """
         Return the training clips of a task, as they are, with the labels that were trained on.
 
-        :raises ValueError: If they are not as many as they were.
+        Clips that were exchanged for as many others are not noticed: no run stores its data.
+
+        :raises ValueError: If they are not as many as they were, or have other labels.
         """
         data = self.config.data[task]
         plain = {'augment': False} if 'augment' in data.of_split('train') else {}
@@ -107,7 +110,24 @@ class AuditedRun:
                 f"the training data of task '{task}' has changed: the run had {trained} clips, "
                 f'now there are {len(dataset)}.'
             )
+        if dataset.labels != self._labels[task]:
+            raise ValueError(
+                f"the training data of task '{task}' has changed: the run had the labels "
+                f'{list(self._labels[task])}, now they are {list(dataset.labels)}.'
+            )
         return dataset
+
+    def candidates(self, task: str, top: int) -> Tensor:
+        """
+        Return which training clips of a task may be among the first ``top``, int64 ``[N]``.
+
+        They come in the order of their log-variances; those that tie with the last are there too.
+        """
+        log_variances, order = self.weighting.log_variances(task).sort(
+            descending=True, stable=True
+        )
+        least = log_variances[min(top, len(order)) - 1]
+        return order[: int((log_variances >= least).sum())]
 
     def visits(self, task: str) -> float:
         """Return how often the run has seen each training clip of a task."""
@@ -125,24 +145,44 @@ def audit(
     """
     Rank the training clips of a task by their log-variances and look at the first of them.
 
-    :param top: How many to look at; only these are loaded.
+    Of clips with equal log-variances, as at the bound, those come first whose label the network
+    finds the least probable.
+
+    :param top: How many to look at; only these are loaded, and all others that tie with the last.
     :param batch_size: Clips per forward pass.
     :param on_batch: Called with the number of clips after each batch.
     """
     dataset = run.dataset(task)
-    order = run.weighting.log_variances(task).sort(descending=True, stable=True).indices
+    # Where a data set draws a window of its video, always the same one.
+    fixed = FixedDataset(dataset)
     suspects: list[Suspect] = []
-    thumbnails = []
-    for indices in order[:top].split(batch_size):
-        # Where a data set draws a window of its video, always the same one.
-        batch = collate_clips([FixedDataset(dataset)[int(index)] for index in indices])
+    for indices in run.candidates(task, top).split(batch_size):
+        batch = collate_clips([fixed[int(index)] for index in indices])
         suspects += _suspects(run, task, dataset, batch)
-        thumbnails.append(_thumbnails(batch))
         on_batch(len(indices))
+    suspects.sort(key=lambda suspect: (-suspect.s, suspect.label_probability, suspect.index))
+    first = [suspect.index for suspect in suspects]
+    rest = run.candidates(task, len(dataset))[len(first) :]
+    order = torch.cat([torch.tensor(first), rest])
     return TaskAudit(
-        task, suspects, torch.cat(thumbnails), len(dataset), run.visits(task),
+        task,
+        suspects[:top],
+        torch.stack([_thumbnail(fixed[index]) for index in first[:top]]),
+        len(dataset),
+        run.visits(task),
         *_known(dataset, order),
-    )  # fmt: skip
+    )
+
+
+def _checkpoint(path: Path, folder: RunFolder) -> Path:
+    if path.is_file():
+        return path
+    if not path.is_dir():
+        raise ValueError(f"'{path}' does not exist: name a run's folder or a checkpoint in it.")
+    stored = [file for file in (folder.best, folder.last) if file.exists()]
+    if not stored:
+        raise ValueError(f"'{folder.path}' has no checkpoint yet.")
+    return stored[0]
 
 
 def _weighting(config: TrainingConfig, tables: dict[str, Tensor]) -> InstanceLevelWeighting:
@@ -166,24 +206,26 @@ def _suspects(
 ) -> Iterator[Suspect]:
     corrupted = dataset.corrupted if isinstance(dataset, NoisyLabels) else None
     log_variances = run.weighting.log_variances(task)[batch.indices]
-    likeliest = _probabilities(run.network, task, batch).max(1)
-    columns = (batch.indices, batch.labels, log_variances, likeliest.indices, likeliest.values)
-    for index, label, s, predicted, probability in zip(*(column.tolist() for column in columns)):
+    probabilities = _probabilities(run.network, task, batch)
+    for index, label, s, row in zip(batch.indices.tolist(), batch.labels.tolist(),
+                                    log_variances.tolist(), probabilities.tolist()):  # fmt: skip
+        probability = max(row)
         yield Suspect(
             index=index,
             label=dataset.labels[label],
+            label_probability=row[label],
             s=s,
             sigma_squared=math.exp(s),
-            predicted=dataset.labels[predicted],
+            predicted=dataset.labels[row.index(probability)],
             probability=probability,
             source=describe(dataset, index),
             corrupted=None if corrupted is None else bool(corrupted[index]),
         )
 
 
-def _thumbnails(batch: ClipBatch) -> Tensor:
-    last = batch.frames.shape[1] - 1
-    return batch.frames[:, torch.linspace(0, last, NUM_THUMBNAILS).round().long()]
+def _thumbnail(sample: ClipSample) -> Tensor:
+    last = len(sample.frames) - 1
+    return sample.frames[torch.linspace(0, last, NUM_THUMBNAILS).round().long()]
 
 
 def _known(dataset: ClipDataset, order: Tensor) -> tuple[int | None, float | None]:

@@ -16,8 +16,9 @@ from rich.progress import Progress, TaskID
 DESCRIPTION = """Find the training clips whose labels are probably wrong.
 
 The run must have been trained with the weighting instance_level. Its tables say how much of each
-clip's label the network could not explain; the clips are ranked by that, worst first, and written
-to audit_<task>.csv and, as pictures, to audit_<task>.png.
+clip's label the network could not explain; the clips are ranked by that, worst first (equal ones,
+by how improbable the network finds the label), and written to audit_<task>.csv and, as pictures,
+to audit_<task>.png.
 
 Examples:
   python -m mtl_training train --config config/training/label_noise.yaml
@@ -48,7 +49,12 @@ def main(arguments: Sequence[str]) -> int:
 
 def _parser() -> OneLineParser:
     parser = OneLineParser(prog='python -m mtl_training audit', description=DESCRIPTION)
-    parser.add_argument('--checkpoint', type=str, required=True, help="the run's folder")
+    parser.add_argument(
+        '--checkpoint',
+        type=str,
+        required=True,
+        help="the run's folder, whose best is asked, or a checkpoint in it",
+    )
     parser.add_argument('--task', type=str, help='one task; all by default')
     parser.add_argument('--top', type=int, default=50, help='clips to look at')
     parser.add_argument('--out', type=str, help="folder of the files; the run's by default")
@@ -59,7 +65,7 @@ def _parser() -> OneLineParser:
 def _audit(run: AuditedRun, tasks: Sequence[str], top: int) -> list[TaskAudit]:
     console = Console(stderr=True)
     with Progress(console=console) if console.is_terminal else nullcontext() as bar:
-        total = sum(min(top, len(run.weighting.log_variances(task))) for task in tasks)
+        total = sum(len(run.candidates(task, top)) for task in tasks)
         shown = bar.add_task('audit', total=total) if bar else TaskID(0)
         return [
             audit(run, task, top=top, on_batch=lambda n: bar.advance(shown, n) if bar else None)

@@ -2,7 +2,10 @@
 
 import csv
 import json
+import shutil
 
+from mtl_perception.checkpoint import load_network, save_checkpoint
+from mtl_perception.network import MultiTaskNetwork
 from mtl_training import cli
 from mtl_training.audit import audit, AuditedRun
 from mtl_training.config import build_config
@@ -12,6 +15,7 @@ from mtl_training.run_state import load_state
 from mtl_training.trainer import Trainer
 import pytest
 from rich.console import Console
+import torch
 
 NUM_CLIPS, NUM_CORRUPTED = 60, 15
 
@@ -145,6 +149,70 @@ def test_a_run_with_another_weighting_is_told_what_to_do(block, tmp_path, capsys
 def test_data_that_has_changed_is_refused(trained, toy_module, monkeypatch) -> None:
     monkeypatch.setattr(toy_module.ToyClips, '__len__', lambda _: NUM_CLIPS - 1)
     with pytest.raises(ValueError, match=r"'action' has changed: the run had 60 clips, now .* 59"):
+        audit(AuditedRun(trained), 'action')
+
+
+@pytest.mark.parametrize('name', ['bets.safetensors', 'iteration_000100.safetensors'])
+def test_a_checkpoint_that_is_not_there_is_never_replaced(trained, name) -> None:
+    with pytest.raises(ValueError, match=rf"'.*{name}' does not exist: name a run's folder or a"):
+        AuditedRun(trained / name)
+
+
+def test_the_checkpoint_that_is_named_is_the_one_that_is_asked(
+    trained, tmp_path, monkeypatch
+) -> None:
+    run = shutil.copytree(trained, tmp_path / 'run')
+    network, checkpoint = load_network(run / 'last.safetensors')
+    with torch.no_grad():
+        network.heads['gesture'].weight.zero_()
+        network.heads['gesture'].bias.copy_(torch.tensor([0.0, 9.0, 0.0]))
+    metadata = {'metrics': checkpoint.metrics, 'training': checkpoint.training}
+    save_checkpoint(run / 'renamed.safetensors', network, **metadata)
+    monkeypatch.chdir(run)
+    for path in (run / 'renamed.safetensors', './renamed.safetensors'):
+        found = audit(AuditedRun(path), 'gesture', top=9)
+        assert {suspect.predicted for suspect in found.suspects} == {'right'}
+
+
+def test_a_checkpoint_of_another_run_is_refused(trained, tmp_path) -> None:
+    run = shutil.copytree(trained, tmp_path / 'run')
+    network, _ = load_network(run / 'last.safetensors')
+    config = network.config.with_labels({'gesture': ('up', 'down', 'still')})
+    save_checkpoint(run / 'other.safetensors', MultiTaskNetwork(config), metrics={}, training={})
+    with pytest.raises(ValueError, match='is no checkpoint of the run in its folder'):
+        AuditedRun(run / 'other.safetensors')
+
+
+def test_a_run_that_has_no_best_is_asked_with_its_last(trained, tmp_path) -> None:
+    run = shutil.copytree(trained, tmp_path / 'run')
+    (run / 'best.safetensors').unlink()
+    assert AuditedRun(run).checkpoint == run / 'last.safetensors'
+    (run / 'last.safetensors').unlink()
+    with pytest.raises(ValueError, match='has no checkpoint yet'):
+        AuditedRun(run)
+
+
+def test_equal_log_variances_are_ranked_by_the_probability_of_the_label(trained) -> None:
+    run = AuditedRun(trained)
+    table = run.weighting.log_variances('gesture')
+    table.copy_(torch.arange(NUM_CLIPS) % 2 * 4.0)  # half of them at the bound
+    every = audit(run, 'gesture', top=NUM_CLIPS).suspects
+    assert [s.index % 2 for s in every] == [1] * 30 + [0] * 30
+    for half in (every[:30], every[30:]):
+        ranked = [s.label_probability for s in half]
+        assert ranked == sorted(ranked)
+    # The same ones come first when fewer are asked for.
+    few = audit(run, 'gesture', top=7)
+    assert [s.index for s in few.suspects] == [s.index for s in every[:7]]
+    assert len(few.thumbnails) == 7
+    right = [s for s in every if s.label == s.predicted]
+    assert right
+    assert all(s.label_probability == s.probability for s in right)
+
+
+def test_data_with_other_labels_is_refused(trained, toy_module, monkeypatch) -> None:
+    monkeypatch.setattr(toy_module, 'LABELS', ('left', 'still', 'right'))
+    with pytest.raises(ValueError, match=r"'action' has changed: the run had the labels \['left'"):
         audit(AuditedRun(trained), 'action')
 
 
