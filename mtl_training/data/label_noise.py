@@ -15,7 +15,9 @@ class NoisyLabels:
     A data set in which a fixed share of the labels is wrong.
 
     Each wrong label is a fixed number of places away from the right one, so it also stays wrong
-    where augmentation changes the right one, as a mirror does.
+    where augmentation changes the right one, as a mirror does. Where it does, the mirrored clip
+    gets another wrong label than the clip itself, and not its mirror image: such noise is harder
+    to learn by heart, and so easier to find, than errors of people, which are consistent.
     """
 
     def __init__(self, dataset: ClipDataset, share: float, *, seed: int = 0) -> None:
