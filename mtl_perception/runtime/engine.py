@@ -20,8 +20,8 @@ PRECISIONS: dict[str, torch.dtype] = {
 }
 # 'auto' leaves float32 only for a gain worth the lost digits.
 WORTHWHILE_SPEEDUP = 1.25
-# Relative to the logits. Rounding costs a few per cent; a kernel that is wrong for some shape, as
-# there have been (pytorch/pytorch#169688, #163539), costs far more.
+# Of the logits and of the scores, relative. Rounding costs a few per cent; a kernel that is wrong
+# for some shape, as there have been (pytorch/pytorch#169688, #163539), costs far more.
 MAX_HALF_ERROR = 0.1
 
 
@@ -37,7 +37,7 @@ class Engine:
         ``cuda:N``.
     :param precision: ``float32``, ``bfloat16``, ``float16`` or ``auto``: whichever of float32 and
         the device's half precision (float16 on CUDA, bfloat16 on a CPU) is measured to be faster
-        at warm-up; the half must win clearly and give the same logits.
+        at warm-up; the half must win clearly and give the same logits and scores.
     :raises CheckpointError: If the file is no usable checkpoint.
     :raises ValueError: If the device or the precision cannot be had.
     """
@@ -101,21 +101,27 @@ class Engine:
         half = 'float16' if self.device.type == 'cuda' else 'bfloat16'
         candidates = ['float32', half] if precision == 'auto' else [precision]
         original = self._network
-        logits: dict[str, Tensor] = {}
+        outputs: dict[str, tuple[Tensor, Tensor]] = {}
         for name in candidates:
             self._network = original.deploy().to(self.device, PRECISIONS[name])
             clips = self._noise(PRECISIONS[name])
             self.forward_sec[name] = self._time_forward(clips)
-            with torch.inference_mode():
-                logits[name] = torch.cat([v.float() for v in self._network(clips).values()], 1)
+            outputs[name] = self._outputs(clips)
         best = candidates[-1]
         if precision == 'auto':
             speedup = self.forward_sec['float32'] / self.forward_sec[half]
-            is_equal = relative_error(logits[half], logits['float32']) <= MAX_HALF_ERROR
+            pairs = zip(outputs[half], outputs['float32'])
+            is_equal = all(relative_error(*pair) <= MAX_HALF_ERROR for pair in pairs)
             best = half if is_equal and speedup >= WORTHWHILE_SPEEDUP else 'float32'
         if best != candidates[-1]:
             self._network = original.deploy().to(self.device, PRECISIONS[best])
         return best
+
+    def _outputs(self, clips: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """Return the logits of all tasks, and their scores, which say too whether there is any."""
+        with torch.inference_mode():
+            logits, scores = self._network(clips), self._network.scores(clips)
+            return torch.cat([*logits.values()], 1).float(), torch.cat([*scores.values()], 1)
 
     def _noise(self, dtype: torch.dtype) -> dict[str, Tensor]:
         generator = torch.Generator().manual_seed(0)

@@ -135,6 +135,8 @@ class Recognizer:
             label is '' too.
         :param smoothing_sec: Time constant of the smoothing of the probabilities.
         :param top_k: How many labels to report.
+        :raises ValueError: If a score is not finite; of that clip nothing is said, and what was
+            smoothed before is kept.
         """
         self._news.clear()
         clips = self._newest_clips()
@@ -151,7 +153,9 @@ class Recognizer:
                 generation=clip.generation,
             )
             recognition = self._describe(task, smoothed, clip, top_k)
-            if recognition.score < min_score or 1 - recognition.nothing < min_relevance:
+            # What can't be compared is not shown either.
+            is_relevant = 1 - recognition.nothing >= min_relevance
+            if not (recognition.score >= min_score and is_relevant):
                 recognition = replace(recognition, label='')
             recognitions.append(recognition)
         return recognitions

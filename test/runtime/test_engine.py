@@ -6,6 +6,7 @@ from pathlib import Path
 
 from mtl_perception.checkpoint import CheckpointError, load_network
 from mtl_perception.network.backbones import ResNet3d
+from mtl_perception.network.heads import RelevanceHead
 from mtl_perception.runtime.engine import Engine, find_device
 import numpy as np
 import pytest
@@ -59,6 +60,25 @@ def test_auto_does_not_take_a_precision_that_computes_something_else(
     monkeypatch.setattr(Engine, '_time_forward', half_is_fast)
     engine = Engine(checkpoint, device='cpu')
     assert engine.precision == ('bfloat16' if factor == 1.0 else 'float32')
+
+
+@pytest.mark.parametrize('shift', [0.0, 1.0, float('nan')])
+def test_auto_does_not_take_a_precision_with_another_relevance(
+    doubting_checkpoint: Path, monkeypatch: pytest.MonkeyPatch, shift: float
+) -> None:
+    forward = RelevanceHead.forward
+
+    def wrong_in_half(self: RelevanceHead, features: torch.Tensor) -> torch.Tensor:
+        right = forward(self, features)
+        return right + shift if features.dtype == torch.bfloat16 else right
+
+    def half_is_fast(_: Engine, clips: dict[str, torch.Tensor]) -> float:
+        return 0.001 if clips['clip'].dtype == torch.bfloat16 else 1.0
+
+    monkeypatch.setattr(RelevanceHead, 'forward', wrong_in_half)
+    monkeypatch.setattr(Engine, '_time_forward', half_is_fast)
+    engine = Engine(doubting_checkpoint, device='cpu')
+    assert engine.precision == ('bfloat16' if shift == 0 else 'float32')
 
 
 def test_unloading_and_loading_changes_nothing(checkpoint: Path) -> None:

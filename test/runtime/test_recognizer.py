@@ -11,6 +11,7 @@ from mtl_perception.runtime.clip_buffer import Admission
 from mtl_perception.runtime.engine import Engine
 from mtl_perception.runtime.picture import Picture
 from mtl_perception.runtime.recognizer import Recognition, Recognizer
+from mtl_perception.runtime.smoothing import Smoother
 import numpy as np
 import pytest
 import torch
@@ -108,6 +109,37 @@ def test_nothing_is_smoothed_like_the_labels(
     # One second later, the old weighs 1/e.
     expected = 0.1 * np.exp(-1) + 0.9 * (1 - np.exp(-1))
     assert (second.label, second.nothing) == ('', pytest.approx(expected))
+
+
+@pytest.mark.parametrize('place', [0, 1, 2])
+def test_nothing_is_said_of_a_clip_whose_scores_are_not_finite(
+    doubting_checkpoint: Path, monkeypatch: pytest.MonkeyPatch, place: int
+) -> None:
+    recognizer = Recognizer(Engine(doubting_checkpoint, device='cpu', precision='float32'))
+    broken = np.array([0.9, 0.0, 0.1])
+    broken[place] = np.nan
+    answers = iter([np.array([0.9, 0.0, 0.1]), broken, np.array([0.9, 0.0, 0.1])])
+    monkeypatch.setattr(Engine, 'infer', lambda *_: {'gesture': next(answers)})
+    feed(recognizer, random_frames(8))
+    assert recognizer.recognise(smoothing_sec=1.0)[0].label == 'wave'
+    feed(recognizer, random_frames(1), start_ns=NOW + 8 * SECOND // 10)
+    with pytest.raises(ValueError, match='probabilities must be finite'):
+        recognizer.recognise(smoothing_sec=1.0)
+    feed(recognizer, random_frames(1), start_ns=NOW + 9 * SECOND // 10)
+    (after,) = recognizer.recognise(smoothing_sec=1.0)
+    assert (after.label, after.score) == ('wave', pytest.approx(0.9))
+
+
+@pytest.mark.parametrize('scores', [[np.nan, np.nan, 0.1], [0.9, 0.0, np.nan]], ids=str)
+def test_scores_that_can_not_be_compared_give_no_label(
+    doubting_checkpoint: Path, monkeypatch: pytest.MonkeyPatch, scores: list[float]
+) -> None:
+    recognizer = Recognizer(Engine(doubting_checkpoint, device='cpu', precision='float32'))
+    monkeypatch.setattr(Engine, 'infer', lambda *_: {'gesture': np.array(scores)})
+    monkeypatch.setattr(Smoother, 'update', lambda _, values, *__, **___: values)
+    feed(recognizer, random_frames(8))
+    (found,) = recognizer.recognise()
+    assert found.label == ''
 
 
 def test_nothing_is_recognised_twice_or_too_early(engine: Engine) -> None:
