@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+import math
 from pathlib import Path
 import signal
 import subprocess
 import time
-from typing import Any
+from typing import Any, cast
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from image_messages import image_msg, SECOND
@@ -20,6 +21,7 @@ from mtl_perception.network.config import (
     TaskConfig,
     TrunkConfig,
 )
+from mtl_perception.network.heads import RelevanceHead
 from mtl_perception.network.multitask import MultiTaskNetwork
 import numpy as np
 from rcl_interfaces.msg import Parameter as ParameterMsg
@@ -37,9 +39,16 @@ LONG = QoSProfile(depth=200, reliability=ReliabilityPolicy.RELIABLE)
 LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 
 
+# How probable the network of the tests takes it that there is any gesture.
+GESTURE_RELEVANCE = 0.7
+
+
 def write_checkpoint(path: Path, *, seed: int = 0, extra_task: bool = False) -> Path:
     """Write a small network with random weights whose scores depend on what it sees."""
-    tasks = {'action': TaskConfig(labels=ACTIONS), 'gesture': TaskConfig(labels=GESTURES)}
+    tasks = {
+        'action': TaskConfig(labels=ACTIONS),
+        'gesture': TaskConfig(labels=GESTURES, relevance=True),
+    }
     if extra_task:
         tasks['mood'] = TaskConfig(labels=('glad', 'sad'))
     trunk = TrunkConfig(
@@ -55,6 +64,8 @@ def write_checkpoint(path: Path, *, seed: int = 0, extra_task: bool = False) -> 
         for head in network.heads.values():
             for parameter in head.parameters():
                 parameter.mul_(3)
+        logit = math.log(GESTURE_RELEVANCE / (1 - GESTURE_RELEVANCE))
+        cast('RelevanceHead', network.relevance['gesture']).bias.fill_(logit)
     torch.set_rng_state(state)
     save_checkpoint(path, network, metrics={}, training={})
     return path

@@ -22,6 +22,7 @@ class FakeRecognizer:
         self.news = threading.Event()
         self.error: Exception | None = None
         self.num_threads = 0
+        self.settings: dict[str, Any] = {}
 
     def wait_for_frame(self, timeout_sec: float) -> bool:
         return self.news.wait(timeout_sec)
@@ -32,6 +33,7 @@ class FakeRecognizer:
     def recognise(self, **settings: Any) -> list[Recognition]:
         self.news.clear()
         self.num_threads = torch.get_num_threads()
+        self.settings = settings
         if self.error is not None:
             raise self.error
         return [Recognition('action', 'walk', 1.0, [], 2, 1, 'camera', time.monotonic(), 4)]
@@ -84,6 +86,16 @@ def test_its_threads_are_its_own(bench: Bench) -> None:
     wait_for(lambda: bench.published)
     assert bench.recognizer.num_threads == 3
     assert torch.get_num_threads() == before
+
+
+def test_live_parameters_hold_from_the_next_clip_on(bench: Bench) -> None:
+    changed = {'min_score': 0.9, 'min_relevance': 0.7, 'smoothing_sec': 1.5, 'top_k': 7}
+    for count, values in enumerate(({}, changed), 1):
+        bench.parameters = PerceptionParameters(**values)
+        bench.recognizer.news.set()
+        wait_for(lambda count=count: len(bench.published) == count)
+        expected = {name: getattr(bench.parameters, name) for name in changed}
+        assert bench.recognizer.settings == expected
 
 
 def test_an_error_is_counted_and_the_next_frame_gets_its_try(bench: Bench) -> None:

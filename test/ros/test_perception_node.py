@@ -30,6 +30,7 @@ from perception import (
     CLIP_SEC,
     Control,
     Ears,
+    GESTURE_RELEVANCE,
     GESTURES,
     insist,
     MODULE,
@@ -164,14 +165,17 @@ def test_results_say_where_and_when(scene: Scene) -> None:
     action = scene.wait(lambda: scene.ears.action_at(last_ns))
     scene.wait(lambda: scene.ears.labels)
     gesture = scene.wait(lambda: scene.ears.gesture_at(last_ns))
-    for message, labels in ((action, ACTIONS), (gesture, GESTURES)):
+    for message, labels, total in (
+        (action, ACTIONS, 1.0),
+        (gesture, GESTURES, GESTURE_RELEVANCE),  # the rest is "nothing"
+    ):
         assert message.header.frame_id == 'camera'
         assert stamp_of(message.header.stamp) == last_ns
         assert stamp_of(message.clip_start) == start_ns + 2 * SECOND // 10
         assert message.track_id == ''
         scores = scores_of(message)
         assert set(scores) == set(labels)
-        assert sum(scores.values()) == pytest.approx(1, abs=1e-5)
+        assert sum(scores.values()) == pytest.approx(total, abs=1e-5)
         assert [*scores.values()] == sorted(scores.values(), reverse=True)
         assert message.label == message.top_k[0].label
         assert message.score == message.top_k[0].score
@@ -440,6 +444,21 @@ def test_parameters_change_while_it_runs(scene: Scene) -> None:
     assert scene.control.set('image_transport', 'compressed')[0] is False
     assert scene.control.set('min_score', 0.0)[0]
     assert scene.control.set('top_k', 9)[0]
+
+
+def test_the_relevance_that_a_label_needs_changes_while_it_runs(scene: Scene) -> None:
+    for min_relevance, shows in (
+        (GESTURE_RELEVANCE + 0.01, False),
+        (GESTURE_RELEVANCE - 0.01, True),
+        (0.5, True),
+    ):
+        assert scene.control.set('min_relevance', min_relevance) == (True, '')
+        action = scene.watch(COLOURFUL)
+        stamp_ns = stamp_of(action.header.stamp)
+        gesture = scene.wait(lambda stamp_ns=stamp_ns: scene.ears.gesture_at(stamp_ns))
+        assert bool(gesture.label) == shows
+        assert sum(scores_of(gesture).values()) == pytest.approx(GESTURE_RELEVANCE, abs=1e-4)
+        assert action.label  # always relevant: it has no relevance head
 
 
 def test_an_idle_rate_is_kept(launch: Callable[..., Scene]) -> None:
