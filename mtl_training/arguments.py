@@ -8,7 +8,7 @@ from the command line before the parser sees it. Both are checked by the datacla
 
 from __future__ import annotations
 
-from argparse import RawDescriptionHelpFormatter
+from argparse import Action, RawDescriptionHelpFormatter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass, MISSING
 from difflib import get_close_matches
@@ -25,6 +25,11 @@ Override = tuple[str, Any]
 
 class _Formatter(DefaultHelpFormatter, RawDescriptionHelpFormatter):
     """Keeps the lines of a description: they hold examples."""
+
+    def _get_help_string(self, action: Action) -> str:
+        # Everything is taken as text at first; the metavar tells what it must be.
+        text = super()._get_help_string(action) or ''
+        return text.replace(' (type: str)', '').replace('type: str, ', '')
 
 
 class OneLineParser(ArgumentParser):

@@ -12,7 +12,7 @@ from torch import Tensor
 
 class JointRegime(Regime):
     """
-    Train all tasks in every iteration, each on its own batch.
+    Train all tasks in every iteration, each on its own batch (Caruana, 1997).
 
     :param tasks: The names of all tasks.
     :param label_smoothing: Share of the target spread over all labels, in [0, 1).

@@ -53,7 +53,7 @@ class BasicBlock(nn.Module):
 
 class ResNet3d(StagedBackbone):
     """
-    ResNet-3D of 18 or 34 layers and any width.
+    ResNet-3D of 18 or 34 layers and any width (Hara et al., 2018).
 
     At depth 18 and width 64 its state dict is that of torchvision's ``r3d_18`` without ``fc``.
     Depth 34 has the same blocks, [3, 4, 6, 3] of them.

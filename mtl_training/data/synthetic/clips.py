@@ -56,7 +56,7 @@ def balanced_labels(labels: tuple[str, ...], count: int, rng: np.random.Generato
 
 class SyntheticClips(torch.utils.data.Dataset[ClipSample]):
     """
-    Clips of rendered scenes, one scene each, showing the labelled motion nearly whole.
+    Clips of scenes rendered here, one each, showing the labelled motion nearly whole.
 
     Frames are rendered at twice the size and reduced as the robot reduces its images. The clips
     depend on nothing but the arguments; ``workers`` only says how many processes render them.
