@@ -49,13 +49,13 @@ def main(arguments: Sequence[str]) -> int:
     comparison = load_comparison(parsed.config, [*fixed_overrides(parsed.as_dict()), *overrides])
     out = Path(parsed.out or Path('out', 'compare', Path(parsed.config).stem))
     runs = planned_runs(comparison, out)
-    devices = choose_devices(runs[0].config, len(runs), parsed.jobs)
+    devices = choose_devices([run.config for run in runs], parsed.jobs)
     if parsed.dry_run:
         _print_plan(runs, len(devices), as_json=parsed.json)
         return 0
     with _alone(out):
         command = shlex.join(['python', '-m', 'mtl_training', 'compare', *arguments])
-        _prepare(runs, command)
+        _prepare(runs, command, len(devices))
         return _train(runs, devices, out, parsed)
 
 
@@ -105,13 +105,12 @@ def _alone(out: Path) -> Iterator[None]:
         yield
 
 
-def _prepare(runs: Sequence[PlannedRun], command: str) -> None:
+def _prepare(runs: Sequence[PlannedRun], command: str, at_a_time: int) -> None:
     for run in runs:  # all of them before anything is changed
         run.check()
-    facts = {'command': command, 'git_revision': git_revision()}
+    facts = {'command': command, 'git_revision': git_revision(), 'at_a_time': at_a_time}
     for position, run in enumerate(runs):
-        if not run.is_finished:
-            run.write_identity(position, facts)
+        run.write_identity(position, facts)
 
 
 def _print_plan(runs: Sequence[PlannedRun], num_workers: int, *, as_json: bool) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 import os
 
@@ -16,15 +17,24 @@ def uses_gpus(config: TrainingConfig) -> bool:
     return config.accelerator in ('auto', 'cuda') and torch.cuda.is_available()
 
 
-def choose_devices(config: TrainingConfig, num_runs: int, jobs: int | None) -> list[str | None]:
+def choose_devices(configs: Sequence[TrainingConfig], jobs: int | None) -> list[str | None]:
     """
     Return the device of each worker, as a value for CUDA_VISIBLE_DEVICES; None for the CPU.
 
+    :param configs: Of all runs, at least one.
     :param jobs: How many workers; by default one per GPU, or as the cores suffice.
-    :raises ValueError: If ``jobs`` is not positive.
+    :raises ValueError: If ``jobs`` is not positive, or the runs want different devices.
     """
     if jobs is not None and jobs < 1:
         raise ValueError(f'--jobs must be at least 1, got {jobs}.')
+    config, num_runs = configs[0], len(configs)
+    # Any worker may get any run.
+    for name in ('accelerator', 'threads'):
+        if others := [v for c in configs if (v := getattr(c, name)) != getattr(config, name)]:
+            raise ValueError(
+                f'{name} must be the same in all runs of a comparison, got '
+                f'{getattr(config, name)} and {others[0]}.'
+            )
     if not uses_gpus(config):
         cores = len(os.sched_getaffinity(0)) // (config.threads or 1)
         return [None] * min(num_runs, jobs or max(1, cores))

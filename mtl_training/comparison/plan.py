@@ -11,11 +11,11 @@ from typing import Any
 
 from mtl_perception.checkpoint import write_atomically
 from mtl_perception.network.sharing import SHARING
+from mtl_training.comparison.checks import MethodChecks
 from mtl_training.comparison.config import ComparisonConfig, SharingEntry
 from mtl_training.config import build_config, differences, load_config, TrainingConfig
 from mtl_training.run_folder import RunFolder
 from mtl_training.tables import choose
-from mtl_training.weighting import build_weighting
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -72,37 +72,39 @@ class PlannedRun:
         """
         Tell the report what this run is.
 
-        :param position: Of the run among all, for the order of the tables.
-        :param facts: What else it should know.
+        :param position: Of the run among all, for the order of the tables; it moves when the
+            comparison gets other entries.
+        :param facts: How it is trained; those of a finished run stay.
         """
-        identity = {
+        path = self.path / 'run.json'
+        names = {
             'data': self.data,
             'sharing': self.sharing,
             'weighting': self.weighting,
             'seed': self.seed,
-            'position': position,
-            **facts,
         }
-        text = json.dumps(identity, indent=2) + '\n'
-        write_atomically(self.path / 'run.json', text.encode())
+        if self.is_finished and path.exists():
+            facts = json.loads(path.read_text(encoding='utf-8'))
+        text = json.dumps({**facts, **names, 'position': position}, indent=2) + '\n'
+        write_atomically(path, text.encode())
 
 
 def planned_runs(comparison: ComparisonConfig, out: str | Path) -> list[PlannedRun]:
     """
     Return all runs; seeds vary slowest, so that half of a comparison is one of all methods.
 
-    :raises ValueError: If a combination is no valid training config, or two names give one path.
+    :raises ValueError: If a combination could not be trained, or two names give one path.
     """
     _check_methods(comparison)
-    runs = []
+    checks, runs = MethodChecks(), []
     for seed in comparison.seeds:
         for data in comparison.data:
             for sharing in comparison.sharing:
                 for weighting in comparison.weighting:
                     if not any(s.matches(data, sharing, weighting) for s in comparison.skip):
-                        runs.append(
-                            _planned(comparison, Path(out), data, sharing, weighting, seed)
-                        )
+                        run = _planned(comparison, Path(out), data, sharing, weighting, seed)
+                        _check_combination(run, checks)
+                        runs.append(run)
     if not runs:
         raise ValueError('skip leaves no combination to run.')
     _check_paths(runs)
@@ -121,11 +123,6 @@ def _planned(
     block['data'] = _with_data(block.get('data') or {}, comparison.data[data])
     try:
         config = build_config(block)
-        # One run, one device, and as many threads as it has been promised.
-        for name in ('devices', 'num_nodes'):
-            if getattr(config, name) != 1:
-                raise ValueError(f'{name} must be 1 in a comparison, got {getattr(config, name)}.')
-        build_weighting(method.name, list(config.network.tasks), **method.settings)
     except ValueError as error:
         raise ValueError(f'{data} / {sharing} / {weighting}: {error}') from error
     parts = ['runs', *map(file_name, (data, sharing, weighting)), f'seed{seed}']
@@ -137,6 +134,17 @@ def _planned(
         config=config,
         path=out.joinpath(*parts),
     )
+
+
+def _check_combination(run: PlannedRun, checks: MethodChecks) -> None:
+    try:
+        # One run, one device, and as many threads as it has been promised.
+        for name in ('devices', 'num_nodes'):
+            if (value := getattr(run.config, name)) != 1:
+                raise ValueError(f'{name} must be 1 in a comparison, got {value}.')
+        checks.check(run.config)
+    except ValueError as error:
+        raise ValueError(f'{run.data} / {run.sharing} / {run.weighting}: {error}') from error
 
 
 def _with_sharing(network: Any, entry: SharingEntry) -> Any:

@@ -1,0 +1,50 @@
+"""What can be wrong with a combination of methods, found before anything is trained."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from mtl_perception.network.config import NetworkConfig
+from mtl_perception.network.multitask import MultiTaskNetwork
+from mtl_training.config import TrainingConfig
+from mtl_training.initial_weights import initialise
+from mtl_training.regimes import build_regime
+from mtl_training.weighting import build_weighting
+from mtl_training.weighting.merging import merges_tasks
+import torch
+
+PLACEHOLDERS = ('label', 'other label')  # what the labels are, only the data sets know
+
+
+class MethodChecks:
+    """Checks of the methods that configs name; equal networks are built once."""
+
+    def __init__(self) -> None:
+        self._built: set[str] = set()
+
+    def check(self, config: TrainingConfig) -> None:
+        """
+        Build what a run would, all but its data.
+
+        :raises ValueError: If a method, a setting or a combination of them is wrong, or the
+            initial weights do not fit.
+        """
+        tasks, method = list(config.network.tasks), config.weighting
+        weighting = build_weighting(method.name, tasks, **method.settings)
+        merges_tasks(config.merge_tasks, weighting, method.name)
+        build_regime(config.regime.name, tasks, **config.regime.settings)
+        facts = (config.trainable_stages, config.freeze_batch_norm, config.init_weights)
+        key = repr((config.network, facts))
+        if key not in self._built:
+            with torch.device('meta'):  # neither memory nor time for values
+                network = MultiTaskNetwork(_labelled(config.network))
+            initialise(network, config)
+            self._built.add(key)
+
+
+def _labelled(network: NetworkConfig) -> NetworkConfig:
+    tasks = {
+        name: task if task.labels else replace(task, labels=PLACEHOLDERS)
+        for name, task in network.tasks.items()
+    }
+    return replace(network, tasks=tasks)
