@@ -1,6 +1,7 @@
 """Sharing methods: who owns the trunks, and which task reads which; one file each."""
 
 from collections.abc import Sequence
+from difflib import get_close_matches
 from inspect import Parameter, signature
 from typing import Any
 
@@ -62,10 +63,21 @@ def build_sharing(
     :raises ValueError: If the name or a setting is unknown.
     """
     if name not in SHARING:
-        raise ValueError(f"Unknown sharing method '{name}'; known methods: {sorted(SHARING)}.")
+        raise ValueError(
+            f"Unknown sharing method '{name}'; known methods: {sorted(SHARING)}."
+            f'{_nearest(name, list(SHARING))}'
+        )
     parameters = list(signature(SHARING[name]).parameters.values())[2:]
     known = [p.name for p in parameters if p.kind is not Parameter.VAR_KEYWORD]
     unknown = sorted(set(settings) - set(known))
     if unknown:
-        raise ValueError(f"Sharing '{name}' has no setting {unknown}; its settings: {known}.")
+        raise ValueError(
+            f"Sharing '{name}' has no setting {unknown}; its settings: {known}."
+            f'{_nearest(unknown[0], known)}'
+        )
     return SHARING[name](make_trunk, tasks, **settings)
+
+
+def _nearest(name: str, known: Sequence[str]) -> str:
+    near = get_close_matches(name, known, n=1)
+    return f" Did you mean '{near[0]}'?" if near else ''
