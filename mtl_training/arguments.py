@@ -28,8 +28,10 @@ class _Formatter(DefaultHelpFormatter, RawDescriptionHelpFormatter):
 
     def _get_help_string(self, action: Action) -> str:
         # Everything is taken as text at first; the metavar tells what it must be.
-        text = super()._get_help_string(action) or ''
-        return text.replace(' (type: str)', '').replace('type: str, ', '')
+        text = super()._get_help_string(action)
+        for shown in (' (type: %(type)s)', 'type: %(type)s, '):
+            text = text.replace(shown, '')
+        return text
 
 
 class OneLineParser(ArgumentParser):
