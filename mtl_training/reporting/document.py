@@ -48,7 +48,7 @@ class Table:
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """A PNG beside the report."""
+    """A PNG in a folder of pictures beside the report."""
 
     path: Path
     text: str
@@ -66,7 +66,7 @@ Block = Heading | Paragraph | Bullets | Table | Picture | Details
 
 
 def to_markdown(blocks: Sequence[Block]) -> str:
-    """Return the blocks as Markdown; pictures are named by their file names."""
+    """Return the blocks as Markdown; pictures are named from the report's folder."""
     return '\n\n'.join(_markdown(block) for block in blocks) + '\n'
 
 
@@ -80,7 +80,7 @@ def _markdown(block: Block) -> str:
     if isinstance(block, Table):
         return _markdown_table(block)
     if isinstance(block, Picture):
-        return f'![{_escaped(block.text)}]({block.path.name})'
+        return f'![{_escaped(block.text)}]({block.path.parent.name}/{block.path.name})'
     inner = to_markdown(block.blocks)
     return f'<details><summary>{_escaped(block.title)}</summary>\n\n{inner}\n</details>'
 

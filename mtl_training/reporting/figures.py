@@ -3,23 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-import io
 import math
 from pathlib import Path
 from typing import Any
 
-import matplotlib
-
-matplotlib.use('Agg')
-
-from matplotlib import pyplot as plt
-from mtl_training.reporting.results import RunResult, spread
+from mtl_training.reporting.drawing import look, panels, save, shared_legend
+from mtl_training.reporting.run_result import RunResult, spread
 from mtl_training.reporting.tables import Method
 import numpy as np
-from PIL import Image
 
-DPI = 75
-NUM_COLOURS = 96
 MAX_ANNOTATED_LABELS = 20
 Curve = dict[int, float]
 
@@ -38,19 +30,19 @@ def draw_learning_curves(methods: Sequence[Method], path: Path) -> bool:
         return False
     weightings = list(dict.fromkeys(m.weighting for m in shown))
     sharings = list(dict.fromkeys(m.sharing for m in shown))
-    figure, axes = _panels(len(sharings), sharey=True)
+    figure, axes = panels(len(sharings), sharey=True)
     for method in shown:
-        axis, look = axes[sharings.index(method.sharing)], _look(weightings, method.weighting)
+        axis, style = axes[sharings.index(method.sharing)], look(weightings, method.weighting)
         iterations, means, deviations = _over_seeds(curves[method.name])
-        axis.plot(iterations, 100 * means, **look, label=method.weighting)
+        axis.plot(iterations, 100 * means, **style, label=method.weighting)
         low, high = 100 * (means - deviations), 100 * (means + deviations)
-        axis.fill_between(iterations, low, high, color=look['color'], alpha=0.1, linewidth=0)
+        axis.fill_between(iterations, low, high, color=style['color'], alpha=0.1, linewidth=0)
     for axis, sharing in zip(axes, sharings):
         axis.set(title=sharing, xlabel='iteration')
         if axis.get_subplotspec().is_first_col():
             axis.set_ylabel('cumulative validation accuracy, %', fontsize=8)
-    _shared_legend(figure, axes[: len(sharings)])
-    _save(figure, path)
+    shared_legend(figure, axes[: len(sharings)])
+    save(figure, path)
     return True
 
 
@@ -62,30 +54,64 @@ def draw_weights(methods: Sequence[Method], path: Path) -> bool:
 
     :return: Whether a weighting changed its weights.
     """
-    panels: dict[str, dict[str, list[list[Curve]]]] = {}
+    curves: dict[str, dict[str, list[list[Curve]]]] = {}
     for method in methods:
         by_task: dict[str, list[Curve]] = {}
         for run in method.runs:
             for task, curve in _weight_curves(run).items():
                 by_task.setdefault(task, []).append(curve)
         for task, found in by_task.items():
-            panels.setdefault(method.weighting, {}).setdefault(task, []).append(found)
-    moving = {name: tasks for name, tasks in panels.items() if _is_moving(tasks)}
+            curves.setdefault(method.weighting, {}).setdefault(task, []).append(found)
+    moving = {name: tasks for name, tasks in curves.items() if _is_moving(tasks)}
     if not moving:
         return False
     names = list(dict.fromkeys(task for tasks in moving.values() for task in tasks))
-    figure, axes = _panels(len(moving))
+    figure, axes = panels(len(moving))
     for axis, (weighting, tasks) in zip(axes, moving.items()):
         for task, groups in tasks.items():
-            look = _look(names, task)
+            style = look(names, task)
             for group in groups:
                 iterations, means, _ = _over_seeds(group)
-                axis.plot(iterations, means, **{**look, 'linewidth': 0.6}, alpha=0.5)
+                axis.plot(iterations, means, **{**style, 'linewidth': 0.6}, alpha=0.5)
             iterations, means, _ = _over_seeds([curve for group in groups for curve in group])
-            axis.plot(iterations, means, **{**look, 'linewidth': 2.2}, label=task)
+            axis.plot(iterations, means, **{**style, 'linewidth': 2.2}, label=task)
         axis.set(title=weighting, xlabel='iteration', ylabel='weight')
-    _shared_legend(figure, axes[: len(moving)])
-    _save(figure, path)
+    shared_legend(figure, axes[: len(moving)])
+    save(figure, path)
+    return True
+
+
+def draw_margins(methods: Sequence[Method], path: Path) -> bool:
+    """
+    Draw the cumulative accuracy of every run, once by sharing method and once by weighting.
+
+    :return: Whether there was anything to draw.
+    """
+    runs = [
+        (m, accuracy) for m in methods for r in m.runs if (accuracy := _accuracy(r)) is not None
+    ]
+    if not runs:
+        return False
+    figure, axes = panels(2, width=5.5, height=3.8, sharey=True)
+    for axis, (kind, other) in zip(axes, (('sharing', 'weighting'), ('weighting', 'sharing'))):
+        names, others = (
+            list(dict.fromkeys(getattr(m, k) for m in methods)) for k in (kind, other)
+        )
+        for place, name in enumerate(names):
+            found = [(getattr(m, other), v) for m, v in runs if getattr(m, kind) == name]
+            for one, value in found:
+                # Side by side, or equal ones would hide each other.
+                shift = 0.6 * ((others.index(one) + 0.5) / len(others) - 0.5)
+                colour = look(others, one)['color']
+                axis.plot(place + shift, 100 * value, 'o', color=colour, markersize=3, label=one)
+            mean = 100 * float(np.mean([value for _, value in found])) if found else np.nan
+            axis.hlines(mean, place - 0.4, place + 0.4, color='black', linewidth=1.2)
+        axis.set_xticks(range(len(names)), names, rotation=45, ha='right', fontsize=8)
+        legend = dict(zip(*reversed(axis.get_legend_handles_labels())))
+        where = {'loc': 'lower center', 'bbox_to_anchor': (0.5, 1.0)}
+        axis.legend(legend.values(), legend.keys(), fontsize=7, ncols=4, **where)
+    axes[0].set_ylabel('cumulative accuracy, %', fontsize=8)
+    save(figure, path)
     return True
 
 
@@ -103,7 +129,7 @@ def draw_structure(methods: Sequence[Method], path: Path) -> bool:
     if not maps:
         return False
     num_rows = max(len(rows) for _, rows in maps)
-    figure, axes = _panels(len(maps), height=0.8 + 0.24 * num_rows)
+    figure, axes = panels(len(maps), height=0.8 + 0.24 * num_rows)
     for axis, (weighting, rows) in zip(axes, maps):
         width = max(len(shares) for _, shares in rows)
         values = np.full((len(rows), width), np.nan)
@@ -117,7 +143,7 @@ def draw_structure(methods: Sequence[Method], path: Path) -> bool:
         axis.set_yticks(range(len(rows)), [name for name, _ in rows], fontsize=7)
         axis.set_xticks(range(width))
         axis.set(title=weighting, xlabel='copy')
-    _save(figure, path)
+    save(figure, path)
     return True
 
 
@@ -135,7 +161,7 @@ def draw_confusions(method: Method, path: Path) -> bool:
             matrices[task] = (matrix['labels'], before + counts)
     if not matrices:
         return False
-    figure, axes = _panels(len(matrices), width=5.0, height=4.6)
+    figure, axes = panels(len(matrices), width=5.0, height=4.6)
     for axis, (task, (labels, counts)) in zip(axes, matrices.items()):
         shares = counts / np.maximum(1, counts.sum(1, keepdims=True))
         axis.imshow(shares, vmin=0, vmax=1, cmap='Blues')
@@ -148,8 +174,12 @@ def draw_confusions(method: Method, path: Path) -> bool:
                     colour = 'white' if shares[row, column] > 0.5 else 'black'
                     place = {'ha': 'center', 'va': 'center'}
                     axis.text(column, row, count, color=colour, size=7, **place)
-    _save(figure, path)
+    save(figure, path)
     return True
+
+
+def _accuracy(run: RunResult) -> float | None:
+    return run.figures.get('cumulative_accuracy')
 
 
 def _validation_curve(run: RunResult) -> Curve:
@@ -192,45 +222,3 @@ def _over_seeds(curves: Sequence[Curve]) -> tuple[list[int], Any, Any]:
     means = np.array([point.mean for point in points if point])
     deviations = np.array([point.deviation or 0.0 for point in points if point])
     return iterations, means, deviations
-
-
-def _look(names: Sequence[str], name: str) -> dict[str, Any]:
-    index = names.index(name)
-    style = ('-', '--', ':')[index // 10 % 3]
-    return {'color': f'C{index % 10}', 'linestyle': style, 'linewidth': 1.3}
-
-
-def _panels(
-    count: int, *, width: float = 3.7, height: float = 3.0, sharey: bool = False
-) -> tuple[Any, list[Any]]:
-    columns = min(count, 3)
-    rows = math.ceil(count / columns)
-    figure, axes = plt.subplots(
-        rows, columns, figsize=(width * columns, height * rows), squeeze=False, sharey=sharey
-    )
-    flat = list(axes.flat)
-    for axis in flat[count:]:
-        axis.set_visible(False)
-    return figure, flat
-
-
-def _shared_legend(figure: Any, axes: Sequence[Any]) -> None:
-    entries: dict[str, Any] = {}
-    for axis in axes:
-        for handle, label in zip(*axis.get_legend_handles_labels()):
-            entries.setdefault(label, handle)
-    columns = min(len(entries), 6)
-    place = {'loc': 'upper center', 'bbox_to_anchor': (0.5, 0.0)}
-    figure.legend(entries.values(), entries.keys(), ncols=columns, fontsize=8, **place)
-
-
-def _save(figure: Any, path: Path) -> None:
-    figure.tight_layout()
-    drawn = io.BytesIO()
-    figure.savefig(drawn, dpi=DPI, bbox_inches='tight')
-    plt.close(figure)
-    # Few colours make a third of the bytes, and no difference to lines and text.
-    with Image.open(drawn) as image:
-        # This method keeps colours that few pixels have, such as those of a legend.
-        drawn_in_few = image.convert('RGB').quantize(NUM_COLOURS, Image.Quantize.MAXCOVERAGE)
-        drawn_in_few.save(path, optimize=True)

@@ -2,78 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
 import json
 from pathlib import Path
-import statistics
+import re
 from typing import Any
 
 from mtl_training.config import load_config
+from mtl_training.reporting.identity import told_apart
+from mtl_training.reporting.run_result import RunResult
 from mtl_training.run_folder import RunFolder
 
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class RunResult:
-    """
-    One run; entries that its folder does not have are empty.
-
-    :param status: finished, failed, unfinished or not started.
-    :param figures: Of the test split, or else of the validation split.
-    """
-
-    data: str
-    sharing: str
-    weighting: str
-    seed: int
-    folder: Path
-    status: str
-    is_reference: bool = False  # hard sharing, average weighting
-    reason: str = ''
-    split: str = ''
-    command: str = ''
-    git_revision: str = ''
-    summary: dict[str, Any] = field(default_factory=dict)
-    figures: dict[str, Any] = field(default_factory=dict)
-    records: list[dict[str, Any]] = field(default_factory=list)
-
-    @property
-    def name(self) -> str:
-        """Return its name for people."""
-        return f'{self.data} / {self.sharing} / {self.weighting} / seed {self.seed}'
-
-
-@dataclass(frozen=True, slots=True)
-class Spread:
-    """Mean and sample standard deviation; the latter needs two values."""
-
-    mean: float
-    deviation: float | None
-    count: int
-
-
-def spread(values: Sequence[float]) -> Spread | None:
-    """Return mean and sample standard deviation; None of nothing."""
-    if not values:
-        return None
-    deviation = statistics.stdev(values) if len(values) > 1 else None
-    return Spread(statistics.fmean(values), deviation, len(values))
+# A path of this machine, to be told from what is only divided by a slash.
+_ABSOLUTE_PATH = re.compile(r"""(?<![\w./:~-])/(?:[^\s/'":,]+/)+([^\s/'":,]+)""")
 
 
 def load_results(root: Path) -> list[RunResult]:
     """
     Return all runs below a folder, in the order of their comparison.
 
+    Runs of one name whose configs differ in more than the seed get names that tell them apart: no
+    figure is ever the mean of two experiments. Of finished runs with the same config and seed only
+    the newest counts.
+
     :raises ValueError: If there is none.
     """
     folders = {path.parent for name in ('run.json', 'config.yaml') for path in root.rglob(name)}
     if not folders:
         raise ValueError(f"no runs in '{root}'.")
-    pairs = [_load(folder, root) for folder in sorted(folders)]
-    return [result for _, result in sorted(pairs, key=lambda pair: pair[0])]
+    pairs = sorted(((_position(folder), folder) for folder in folders), key=lambda pair: pair)
+    return told_apart([_load(folder, root) for _, folder in pairs], root)
 
 
-def _load(path: Path, root: Path) -> tuple[int, RunResult]:
+def _position(folder: Path) -> int:
+    return int(_json(folder / 'run.json').get('position', 0))
+
+
+def _load(path: Path, root: Path) -> RunResult:
     folder = RunFolder(path)
     identity = _json(path / 'run.json')
     config = load_config(folder.config) if folder.config.exists() else None
@@ -92,19 +56,25 @@ def _load(path: Path, root: Path) -> tuple[int, RunResult]:
         'seed': config.seed if config else 0,
         **{key: identity[key] for key in ('data', 'sharing', 'weighting', 'seed') if identity},
     }
-    return identity.get('position', 0), RunResult(
+    return RunResult(
         **names,
         folder=path.relative_to(root),
         status=status,
-        is_reference=(sharing, weighting) == ('hard', 'average'),
-        reason=reason,
+        config=config,
+        reason=without_absolute_paths(reason),
         split=split,
-        command=identity.get('command', ''),
+        command=without_absolute_paths(identity.get('command', '')),
         git_revision=identity.get('git_revision', ''),
+        at_a_time=identity.get('at_a_time', 0),
         summary=summary,
         figures=summary.get(split, {}),
         records=records,
     )
+
+
+def without_absolute_paths(text: str) -> str:
+    """Return a text with the last part of each absolute path only: reports get published."""
+    return _ABSOLUTE_PATH.sub(r'\1', text)
 
 
 def _status(

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-import math
+from statistics import median
 
-from mtl_training.reporting.document import Bullets, Table
-from mtl_training.reporting.results import RunResult, Spread, spread
+from mtl_training.reporting.document import Table
+from mtl_training.reporting.run_result import RunResult, Spread, spread
 
 NONE = '–'
 
@@ -32,9 +32,9 @@ class Method:
 
     @property
     def step_ms(self) -> float | None:
-        """Return the time of a training step."""
-        found = self.spread(lambda run: run.summary.get('step_ms'))
-        return found.mean if found else None
+        """Return the time of a training step, median over runs: some were disturbed."""
+        found = [ms for run in self.runs if (ms := run.summary.get('step_ms')) is not None]
+        return median(found) if found else None
 
     def task_accuracy(self, task: str) -> Spread | None:
         """Return the accuracy of one task."""
@@ -75,30 +75,24 @@ def best_of(methods: Sequence[Method]) -> Method | None:
 def method_table(methods: Sequence[Method]) -> Table:
     """Return accuracies (mean and standard deviation over seeds, in %) and costs per method."""
     tasks = tasks_of(methods)
-    reference = next((m.step_ms for m in methods if m.runs[0].is_reference and m.step_ms), None)
     header = ['sharing', 'weighting', *(f'{task} %' for task in tasks), 'cumulative %', 'n']
-    header += ['parameters', 'deployed', 'ms/step', 'relative']
+    header += ['parameters', 'deployed', 'ms/step']
     rows: list[list[str]] = []
     values: list[list[float | None]] = []
     for method in methods:
         accuracies = [*map(method.task_accuracy, tasks), method.accuracy]
         counts = [method.num_parameters(kind) for kind in ('training', 'deployed')]
-        step = method.step_ms
-        relative = step / reference if step and reference else None
         rows.append(
             [
                 *(method.sharing, method.weighting),
                 *map(shown_spread, accuracies),
                 str(len(method.runs)),
                 *(NONE if count is None else f'{count / 1e6:.3f} M' for count in counts),
-                NONE if step is None else f'{step:.1f}',
-                NONE if relative is None else f'{relative:.2f}×',
+                NONE if method.step_ms is None else f'{method.step_ms:.1f}',
             ]
         )
-        # All such that more is better; None is never the best.
-        fewer = [None if v is None else -v for v in (*counts, step, relative)]
-        values.append([None, None, *(a.mean if a else None for a in accuracies), None, *fewer])
-    return Table(header, rows, _best_cells(values), num_names=2)
+        values.append([None, None, *(a.mean if a else None for a in accuracies)])
+    return Table(header, rows, best_cells(values), num_names=2)
 
 
 def overview_table(methods: Sequence[Method]) -> Table:
@@ -121,46 +115,6 @@ def overview_table(methods: Sequence[Method]) -> Table:
     return Table(['cumulative %', *weightings], rows, frozenset(bold), shades)
 
 
-def notes(methods: Sequence[Method]) -> Bullets:
-    """Return what the figures can and cannot tell."""
-    counts = sorted({len(method.runs) for method in methods})
-    items = [f'Seeds per method: {counts[0]}' + (f' to {counts[-1]}.' if counts[1:] else '.')]
-    best = best_of(methods)
-    if best is None or best.accuracy is None:
-        return Bullets(items)
-    if counts[0] == 1:
-        items.append(
-            'With one seed nothing is known about the spread between seeds: differences between '
-            'methods with n = 1 are not shown to be more than chance.'
-        )
-    mean = best.accuracy.mean
-    if num_samples := sum(best.runs[0].figures.get('samples', {}).values()):
-        error = math.sqrt(mean * (1 - mean) / num_samples)
-        items.append(
-            f'{num_samples} clips were tested per run: their choice alone makes the cumulative '
-            f'accuracy of {100 * mean:.2f} % uncertain by {100 * error:.2f} points (one standard '
-            'error).'
-        )
-    equal = [m.name for m in methods if m is not best and _is_within_deviation(m, best)]
-    items.append(
-        f'Best cumulative accuracy: {best.name}. '
-        + (
-            f'Within one standard deviation of it, so not told apart: {"; ".join(equal)}.'
-            if equal
-            else 'No other method with two seeds or more is within one standard deviation of it.'
-        )
-    )
-    return Bullets(items)
-
-
-def _is_within_deviation(method: Method, best: Method) -> bool:
-    one, other = method.accuracy, best.accuracy
-    if one is None or other is None:
-        return False
-    deviations = [s.deviation for s in (one, other) if s.deviation is not None]
-    return other.mean - one.mean <= max(deviations, default=0.0)
-
-
 def shown_spread(value: Spread | None) -> str:
     """Return an accuracy in %, with its standard deviation if that is known."""
     if value is None:
@@ -170,7 +124,8 @@ def shown_spread(value: Spread | None) -> str:
     return f'{100 * value.mean:.2f} ± {100 * value.deviation:.2f}'
 
 
-def _best_cells(values: Sequence[Sequence[float | None]]) -> frozenset[tuple[int, int]]:
+def best_cells(values: Sequence[Sequence[float | None]]) -> frozenset[tuple[int, int]]:
+    """Return the places of the largest value of each column; None is never it."""
     bold = set()
     for column, entries in enumerate(zip(*values)):
         known = [entry for entry in entries if entry is not None]

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-import csv
-import io
 from pathlib import Path
+import re
 
 from mtl_perception.checkpoint import write_atomically
-from mtl_training.reporting import figures, tables
+from mtl_training.reporting import figures, margins, notes, tables
 from mtl_training.reporting.document import (
     Block,
     Bullets,
@@ -20,30 +19,42 @@ from mtl_training.reporting.document import (
     to_markdown,
 )
 from mtl_training.reporting.html import to_html
-from mtl_training.reporting.results import load_results, RunResult
+from mtl_training.reporting.results import load_results
+from mtl_training.reporting.run_result import RunResult
+from mtl_training.reporting.spreadsheet import to_csv
 from mtl_training.reporting.tables import Method
 
 TITLE = 'Comparison of methods'
 
 
+PICTURES = 'figures'
+
+
 def write_report(runs: Path, out: Path) -> Path:
     """
-    Write report.md with its pictures, report.html and results.csv.
+    Write report.md with its pictures in figures/, report.html and results.csv.
 
     :param runs: Folder that holds the folders of the runs, at any depth.
-    :param out: Made where missing; pictures of an earlier report are removed from it.
+    :param out: Made where missing; pictures that only an earlier report shows are removed from it.
     :return: The path of report.html.
     :raises ValueError: If there are no runs.
     """
     results = load_results(runs)
-    out.mkdir(parents=True, exist_ok=True)
-    for picture in out.glob('figure_*.png'):
-        picture.unlink()
-    blocks = _blocks(results, out)
+    (out / PICTURES).mkdir(parents=True, exist_ok=True)
+    before = _pictures_of(out / 'report.md')
+    blocks = _blocks(results, out / PICTURES)
     write_atomically(out / 'report.md', to_markdown(blocks).encode())
     write_atomically(out / 'report.html', to_html(blocks, TITLE).encode())
-    write_atomically(out / 'results.csv', _csv(results).encode())
+    write_atomically(out / 'results.csv', to_csv(results).encode())
+    for name in before - _pictures_of(out / 'report.md'):
+        (out / PICTURES / name).unlink(missing_ok=True)
     return out / 'report.html'
+
+
+def _pictures_of(report: Path) -> set[str]:
+    """Return the file names of the pictures that a report shows; none if there is no report."""
+    text = report.read_text(encoding='utf-8') if report.exists() else ''
+    return set(re.findall(rf'\]\({PICTURES}/(figure_\d+_\d+\.png)\)', text))
 
 
 def _blocks(results: Sequence[RunResult], out: Path) -> list[Block]:
@@ -51,6 +62,11 @@ def _blocks(results: Sequence[RunResult], out: Path) -> list[Block]:
     facts = [f'{finished} of {len(results)} runs are finished.']
     facts += [f'Command: {text}' for text in _distinct(r.command for r in results)]
     facts += [f'Source: git {text}' for text in _distinct(r.git_revision for r in results)]
+    if superseded := sum(result.status == 'superseded' for result in results):
+        facts.append(
+            f'{superseded} finished runs have a newer one of the same config and seed, which '
+            'counts in their place.'
+        )
     blocks: list[Block] = [Heading(1, TITLE), Bullets(facts)]
     for number, data in enumerate(dict.fromkeys(result.data for result in results)):
         of_data = [result for result in results if result.data == data]
@@ -81,16 +97,21 @@ def _data_blocks(data: str, results: Sequence[RunResult], pictures: Pictures) ->
     splits = ' and '.join(_distinct(run.split for m in methods for run in m.runs))
     blocks += [
         Paragraph(
-            f'Accuracy on the {splits} split in %, mean ± standard deviation over n seeds, of the '
+            f'Accuracy on the {splits} split in %, mean ± standard deviation over n runs, of the '
             'network that validation chose. Cumulative: the share of right predictions over the '
-            'samples of all tasks. ms/step: median time of a training step; relative: to hard '
-            'sharing with average weighting. The best of each column is bold.'
+            'samples of all tasks. The best of each column is bold. ms/step: median time of a '
+            'training step.'
         ),
-        tables.method_table(methods),
+        *_margin_blocks(methods, pictures),
         Heading(3, 'Sharing by weighting'),
         tables.overview_table(methods),
         Heading(3, 'What this can tell'),
-        tables.notes(methods),
+        notes.notes(methods),
+        Heading(3, 'All methods'),
+        Paragraph(
+            'Here n is the number of seeds. Parameters: in training, and deployed on the robot.'
+        ),
+        tables.method_table(methods),
     ]
     curves = pictures.draw(
         lambda path: figures.draw_learning_curves(methods, path),
@@ -103,6 +124,29 @@ def _data_blocks(data: str, results: Sequence[RunResult], pictures: Pictures) ->
     )
     blocks += _under(Heading(3, 'Weights of the tasks'), weights)
     return blocks + _sharing_blocks(methods, pictures)
+
+
+def _margin_blocks(methods: Sequence[Method], pictures: Pictures) -> list[Block]:
+    blocks: list[Block] = [
+        Paragraph(
+            'The averages over all that a sharing method, or a weighting, was combined with tell '
+            'more than single combinations, of which each has few seeds. Differences are means '
+            'over pairs of runs that have all else in common, ± one standard error: below about '
+            'two of them a difference is not shown to be more than chance. Time: that of a step, '
+            'relative to the same reference.'
+        )
+    ]
+    for kind, title in (
+        ('sharing', 'Sharing methods, over all weightings and seeds'),
+        ('weighting', 'Weightings, over all sharing methods and seeds'),
+    ):
+        if len({getattr(method, kind) for method in methods}) > 1:
+            blocks += [Heading(3, title), margins.margin_table(methods, kind)]
+    drawn = pictures.draw(
+        lambda path: figures.draw_margins(methods, path),
+        'Cumulative accuracy of every run, by sharing method and by weighting; bars: means.',
+    )
+    return [*blocks, *drawn] if len(blocks) > 1 else []
 
 
 def _sharing_blocks(methods: Sequence[Method], pictures: Pictures) -> list[Block]:
@@ -137,7 +181,7 @@ def _under(heading: Heading, blocks: Sequence[Block]) -> list[Block]:
 
 def _missing_blocks(results: Sequence[RunResult]) -> list[Block]:
     missing = [result for result in results if result.status != 'finished']
-    heading = Heading(2, 'Failed and missing runs')
+    heading = Heading(2, 'Runs that are not counted')
     if not missing:
         return [heading, Paragraph('None.')]
     rows = [[r.data, r.sharing, r.weighting, str(r.seed), r.status, r.reason] for r in missing]
@@ -147,32 +191,3 @@ def _missing_blocks(results: Sequence[RunResult]) -> list[Block]:
 
 def _distinct(texts: Iterable[str]) -> list[str]:
     return [text for text in dict.fromkeys(texts) if text]
-
-
-def _csv(results: Sequence[RunResult]) -> str:
-    tasks = list(dict.fromkeys(t for r in results for t in r.figures.get('accuracy', {})))
-    file = io.StringIO()
-    writer = csv.writer(file, lineterminator='\n')
-    per_task = [f'{kind}_{task}' for kind in ('accuracy', 'samples') for task in tasks]
-    writer.writerow(
-        [
-            *('data', 'sharing', 'weighting', 'seed', 'status', 'split', *per_task),
-            *('cumulative_accuracy', 'mean_accuracy', 'parameters_training'),
-            *('parameters_deployed', 'step_ms', 'iteration', 'best_iteration', 'wall_sec'),
-            *('cpu_sec', 'folder', 'reason'),
-        ]
-    )
-    for run in results:
-        summary, parameters = run.summary, run.summary.get('parameters', {})
-        shares = [run.figures.get(k, {}).get(t) for k in ('accuracy', 'samples') for t in tasks]
-        writer.writerow(
-            [
-                *(run.data, run.sharing, run.weighting, run.seed, run.status, run.split, *shares),
-                *(run.figures.get(f'{kind}_accuracy') for kind in ('cumulative', 'mean')),
-                *(parameters.get(kind) for kind in ('training', 'deployed')),
-                *(summary.get(k) for k in ('step_ms', 'iteration', 'best_iteration')),
-                *(summary.get(k) for k in ('wall_sec', 'cpu_sec')),
-                *(run.folder, run.reason),
-            ]
-        )
-    return file.getvalue()

@@ -3,13 +3,15 @@
 import csv
 from html.parser import HTMLParser
 import json
+import os
 from pathlib import Path
 import re
 
 from mtl_training import cli
 from mtl_training.reporting.document import Table, to_markdown
 from mtl_training.reporting.html import to_html
-from mtl_training.reporting.results import load_results, spread
+from mtl_training.reporting.results import load_results, without_absolute_paths
+from mtl_training.reporting.run_result import spread
 from mtl_training.reporting.tables import method_table, methods_of
 from mtl_training.reporting.write import write_report
 import numpy as np
@@ -26,7 +28,8 @@ def add_run(root: Path, sharing: str, weighting: str, seed: int, block: dict, **
     folder.mkdir(parents=True)
     names = {'data': facts.get('data', 'toy'), 'sharing': sharing, 'weighting': weighting}
     identity = {**names, 'seed': seed, 'position': facts.get('position', 0)}
-    identity |= {'command': 'python -m mtl_training compare', 'git_revision': 'abc123'}
+    identity |= {'command': 'compare --config c.yaml --out /home/me/out', 'git_revision': 'abc123'}
+    identity |= {'at_a_time': facts.get('at_a_time', 3)}
     (folder / 'run.json').write_text(json.dumps(identity))
     config = {**block, 'weighting': {'name': facts.get('method', 'average')}}
     (folder / 'config.yaml').write_text(yaml.safe_dump(config))
@@ -48,6 +51,8 @@ def add_run(root: Path, sharing: str, weighting: str, seed: int, block: dict, **
     summary = {
         'finished': True,
         'iteration': 100,
+        'samples': {'action': 400, 'gesture': 400},
+        'skipped_steps': facts.get('skipped', 0),
         'parameters': {'training': 2_000_000, 'deployed': 1_500_000},
         'step_ms': facts.get('step_ms', 4.0),
         'test': {
@@ -128,17 +133,17 @@ def tables_of(markdown: str) -> list[list[list[str]]]:
 
 def test_the_table_has_mean_deviation_costs_and_the_best_in_bold(runs) -> None:
     write_report(runs, runs / 'report')
-    methods, overview, missing = tables_of((runs / 'report' / 'report.md').read_text())
+    *_, overview, methods, missing = tables_of((runs / 'report' / 'report.md').read_text())
     assert methods == [
         ['sharing', 'weighting', 'action %', 'gesture %', 'cumulative %', 'n', 'parameters',
-         'deployed', 'ms/step', 'relative'],
+         'deployed', 'ms/step'],
         # 21 and 24 of 30: 75 % and, with n - 1, half of 10 points times the root of two.
         ['HPS', 'average', '75.00 ± 7.07', '75.00 ± 7.07', '75.00 ± 7.07', '2', '2.000 M',
-         '1.500 M', '**5.0**', '**1.00×**'],
+         '1.500 M', '5.0'],
         ['HPS', r'D\|WA', '55.00 ± 7.07', '50.00 ± 0.00', '53.75 ± 5.30', '2', '2.000 M',
-         '1.500 M', '7.5', '1.50×'],
+         '1.500 M', '7.5'],
         ['LWS', r'D\|WA', '**90.00 ± 14.14**', '**80.00 ± 14.14**', '**87.50 ± 14.14**', '2',
-         '2.000 M', '1.500 M', '10.0', '2.00×'],
+         '2.000 M', '1.500 M', '10.0'],
     ]  # fmt: skip
     assert overview == [
         ['cumulative %', 'average', r'D\|WA'],
@@ -151,6 +156,23 @@ def test_the_table_has_mean_deviation_costs_and_the_best_in_bold(runs) -> None:
     ]
 
 
+def test_the_margins_come_first_and_compare_what_has_all_else_in_common(runs) -> None:
+    write_report(runs, runs / 'report')
+    sharing, weighting, *_ = tables_of((runs / 'report' / 'report.md').read_text())
+    assert sharing == [
+        ['sharing', 'action %', 'gesture %', 'cumulative %', 'n', 'ms/step', 'to HPS, points',
+         'pairs', 'time'],
+        # Cumulative: 28, 32, 23 and 20 of 40; ms: 4, 6, 7.5, 7.5.
+        ['HPS', '65.00 ± 12.91', '62.50 ± 15.00', '64.38 ± 13.29', '4', '6.8', '–', '–', '1.00×'],
+        # With the same weighting and seed 31 - 23 and 39 - 20 of 40: 20 and 47.5 points.
+        ['LWS', '**90.00 ± 14.14**', '**80.00 ± 14.14**', '**87.50 ± 14.14**', '2', '10.0',
+         '+33.75 ± 13.75', '2', '1.48×'],
+    ]  # fmt: skip
+    # 23 - 28 and 20 - 32 of 40, with hard sharing alone.
+    assert [row[-3:-1] for row in weighting[1:]] == [['–', '–'], ['-21.25 ± 8.75', '2']]
+    assert [row[4] for row in weighting[1:]] == ['2', '4']
+
+
 def test_what_is_not_significant_is_said(runs) -> None:
     write_report(runs, runs / 'report')
     text = (runs / 'report' / 'report.md').read_text()
@@ -161,6 +183,87 @@ def test_what_is_not_significant_is_said(runs) -> None:
     assert 'uncertain by 5.23 points' in text  # the root of 0.875 x 0.125 / 40
     assert '6 of 8 runs are finished.' in text
     assert 'git abc123' in text
+    assert 'best of 3 methods by the same figures' in text
+    assert 'Every run was trained on 800 clips' in text
+    assert 'shared the machine with 2 others' in text
+    assert 'normalise: false, which none does here' in text
+    assert 'one path at a time under learned weight sharing' in text
+    assert 'Not every combination has all seeds' in text
+    assert 'kipped training steps' not in text
+    assert 'share nothing' not in text
+    assert 'out /home' not in text  # no paths of this machine
+    assert 'compare --config c.yaml --out out' in text
+
+
+def test_what_holds_of_some_methods_is_said_where_they_are(toy_block, tmp_path) -> None:
+    toy_block['network']['trunks']['clip'] |= {'sharing': 'single_task', 'norm': 'group'}
+    for position, name in enumerate(('average', 'dwa', 'instance_level')):
+        folder = add_run(
+            tmp_path, 'STL', name, 0, toy_block, correct=(9 + position, 3), method=name,
+            position=position, skipped=position, at_a_time=1,
+        )  # fmt: skip
+        config = yaml.safe_load((folder / 'config.yaml').read_text())
+        config['weighting']['settings'] = {'normalise': False} if name == 'dwa' else {}
+        (folder / 'config.yaml').write_text(yaml.safe_dump(config))
+    write_report(tmp_path, tmp_path / 'report')
+    text = (tmp_path / 'report' / 'report.md').read_text().replace('\\', '')
+    assert 'share nothing (single_task)' in text
+    assert 'normalise: false, as for dwa.' in text
+    assert 'The weights shown of instance_level are means' in text
+    steps = 'STL / dwa / seed 0: 1 of 100; STL / instance_level / seed 0: 2 of 100.'
+    assert f'a loss or gradient was not finite: {steps}' in text
+    assert 'each run had the machine to itself' in text
+    assert 'one path at a time' not in text
+
+
+def test_runs_of_different_experiments_are_never_pooled(toy_block, tmp_path) -> None:
+    def add(name: str, **changes) -> None:
+        seed = changes.pop('seed', 0)
+        block = {**toy_block, 'seed': seed, **changes}
+        folder = add_run(tmp_path, name, 'average', seed, block, correct=(21, 7))
+        (folder / 'run.json').unlink()
+
+    add('a', optimiser={'lr': 1e-3}, iterations=100)
+    add('b', optimiser={'lr': 1e-2}, iterations=200, threads=2)  # threads change no result
+    add('c', optimiser={'lr': 1e-2}, iterations=200, seed=1)
+    data = {task: {'dataset': 'toy', 'train': {'num_clips': 5}} for task in TASKS}
+    add('d', optimiser={'lr': 1e-3}, iterations=100, data=data)
+    results = load_results(tmp_path)
+    assert len({result.data for result in results}) == 2
+    assert 'data.action.train.num_clips=24' in results[0].data
+    methods = methods_of([result for result in results if result.data == results[0].data])
+    names = ['hard (iterations=100, lr=0.001)', 'hard (iterations=200, lr=0.01)']
+    assert [(method.sharing, len(method.runs)) for method in methods] == [
+        (names[0], 1),
+        (names[1], 2),
+    ]
+
+
+def test_of_two_runs_with_one_config_and_seed_the_newer_counts(toy_block, tmp_path) -> None:
+    for name, age_sec, correct in (('a', 0, 21), ('b', 100, 3), ('c', 50, 9)):
+        folder = add_run(tmp_path, name, 'average', 0, toy_block, correct=(correct, 7))
+        (folder / 'run.json').unlink()
+        os.utime(folder / 'summary.json', (1e9 - age_sec, 1e9 - age_sec))
+    (method,) = methods_of(load_results(tmp_path))
+    assert [run.folder.parts[2] for run in method.runs] == ['a']
+    write_report(tmp_path, tmp_path / 'report')
+    text = (tmp_path / 'report' / 'report.md').read_text()
+    assert '2 finished runs have a newer one of the same config and seed' in text
+    assert text.count('| superseded |') == 2
+    assert 'runs/toy/a/average/seed0 has the same config and seed and is newer' in text
+
+
+@pytest.mark.parametrize(
+    ('text', 'published'),
+    [
+        ('compare --out /tmp/x/out --config c/d.yaml', 'compare --out out --config c/d.yaml'),
+        ("cannot read '/home/me/a.yaml': no", "cannot read 'a.yaml': no"),
+        ('--out=/a/b', '--out=b'),
+        ('1/2 and/or https://a.b/c/d ~/e/f', '1/2 and/or https://a.b/c/d ~/e/f'),
+    ],
+)
+def test_reports_name_no_folders_of_the_machine(text, published) -> None:
+    assert without_absolute_paths(text) == published
 
 
 def test_one_seed_claims_nothing(runs) -> None:
@@ -169,7 +272,7 @@ def test_one_seed_claims_nothing(runs) -> None:
     write_report(runs, runs / 'report')
     text = (runs / 'report' / 'report.md').read_text()
     assert 'With one seed nothing is known about the spread' in text
-    assert '±' not in tables_of(text)[0][1][2]
+    assert '±' not in tables_of(text)[3][1][2]
 
 
 def test_the_page_stands_alone_and_says_the_same(runs) -> None:
@@ -181,11 +284,13 @@ def test_the_page_stands_alone_and_says_the_same(runs) -> None:
     assert page.links
     assert all(link.startswith('data:image/png;base64,') for link in page.links)
     assert 'url(' not in page_file.read_text()
-    pictures = sorted((runs / 'report').glob('*.png'))
-    # Curves, weights, the structure of one method, confusions of both.
-    assert len(pictures) == len(page.links) == 5
+    pictures = sorted((runs / 'report').glob('figures/*.png'))
+    # All runs, curves, weights, the structure of one method, confusions of both.
+    assert len(pictures) == len(page.links) == 6
     text = (runs / 'report' / 'report.md').read_text()
-    assert sorted(re.findall(r'\]\(([^)]+)\)', text)) == [picture.name for picture in pictures]
+    assert sorted(re.findall(r'\]\(([^)]+)\)', text)) == [
+        f'figures/{picture.name}' for picture in pictures
+    ]
     for cell in ('90.00 ± 14.14', 'D|WA', 'Training <diverged>.'):
         assert cell in page.cells
 
@@ -198,6 +303,7 @@ def test_the_csv_has_one_row_per_run(runs) -> None:
     assert float(rows[1]['accuracy_action']) == 0.8
     assert float(rows[1]['cumulative_accuracy']) == 0.8
     assert (rows[1]['samples_gesture'], rows[1]['parameters_deployed']) == ('10', '1500000')
+    assert (rows[1]['trained_action'], rows[1]['skipped_steps']) == ('400', '0')
     assert rows[1]['folder'] == 'runs/toy/HPS/average/seed1'
     assert (rows[6]['status'], rows[6]['accuracy_action']) == ('failed', '')
 
@@ -210,15 +316,31 @@ def test_entries_that_older_runs_lack_are_dashes(runs) -> None:
     for path in runs.rglob('metrics.jsonl'):
         path.unlink()
     write_report(runs, runs / 'report')
-    assert tables_of((runs / 'report' / 'report.md').read_text())[0][1][-4:] == ['–'] * 4
-    assert not list((runs / 'report').glob('*.png'))
+    text = (runs / 'report' / 'report.md').read_text()
+    assert tables_of(text)[3][1][-3:] == ['–'] * 3
+    assert tables_of(text)[0][1][-1] == '–'
+    assert len(list((runs / 'report').glob('figures/*.png'))) == 1
 
 
-def test_a_report_is_written_over_an_older_one(runs) -> None:
-    write_report(runs, runs / 'report')
-    before = {path.name: path.read_bytes() for path in (runs / 'report').iterdir()}
-    write_report(runs, runs / 'report')
-    assert {path.name: path.read_bytes() for path in (runs / 'report').iterdir()} == before
+def files_of(report: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in report.rglob('*') if path.is_file()}
+
+
+def test_a_report_is_written_over_an_older_one_and_leaves_files_of_others_alone(runs) -> None:
+    report = runs / 'report'
+    write_report(runs, report)
+    before = files_of(report)
+    for name in ('figure_0_99.png', 'figures/figure_9.png', 'figures/figure_0_98.png', 'mine.txt'):
+        (report / name).write_text('mine')
+    write_report(runs, report)
+    others = dict.fromkeys(
+        ('figure_0_99.png', 'figure_9.png', 'figure_0_98.png', 'mine.txt'), b'mine'
+    )
+    assert files_of(report) == before | others
+    for path in runs.rglob('metrics.jsonl'):
+        path.unlink()  # no curves, weights or structures any more
+    write_report(runs, report)
+    assert len(files_of(report)) == len(before | others) - 3
 
 
 def test_many_runs_stay_small_enough_to_keep(toy_block, tmp_path) -> None:
@@ -233,9 +355,8 @@ def test_many_runs_stay_small_enough_to_keep(toy_block, tmp_path) -> None:
                 )
                 position += 1
     write_report(tmp_path, tmp_path / 'report')
-    files = list((tmp_path / 'report').iterdir())
     assert position == 140
-    assert sum(file.stat().st_size for file in files) < 3e6
+    assert sum(map(len, files_of(tmp_path / 'report').values())) < 3e6
 
 
 def test_runs_of_plain_training_are_reported_too(toy_config, tmp_path, capsys) -> None:
@@ -246,7 +367,7 @@ def test_runs_of_plain_training_are_reported_too(toy_config, tmp_path, capsys) -
     capsys.readouterr()
     assert cli.main(['report', '--runs', str(runs), '--out', str(tmp_path / 'out')]) == 0
     assert capsys.readouterr().out.strip() == str(tmp_path / 'out' / 'report.html')
-    table = tables_of((tmp_path / 'out' / 'report.md').read_text())[0]
+    *_, table = tables_of((tmp_path / 'out' / 'report.md').read_text())
     summary = json.loads((runs / 'single_task' / 'summary.json').read_text())
     share = 100 * summary['test']['cumulative_accuracy']
     assert [row[:2] for row in table[1:]] == [['hard', 'average'], ['single\\_task', 'average']]

@@ -1,0 +1,71 @@
+"""One run as a report sees it, and the spread of a figure over runs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+import statistics
+from typing import Any
+
+from mtl_training.config import TrainingConfig
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RunResult:
+    """
+    One run; entries that its folder does not have are empty.
+
+    :param status: finished, failed, unfinished, not started, or superseded: by a newer run of the
+        same config and seed.
+    :param at_a_time: Runs of its comparison that shared the machine; 0 if that is not known.
+    :param figures: Of the test split, or else of the validation split.
+    """
+
+    data: str
+    sharing: str
+    weighting: str
+    seed: int
+    folder: Path
+    status: str
+    config: TrainingConfig | None = None
+    reason: str = ''
+    split: str = ''
+    command: str = ''
+    git_revision: str = ''
+    at_a_time: int = 0
+    summary: dict[str, Any] = field(default_factory=dict)
+    figures: dict[str, Any] = field(default_factory=dict)
+    records: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def name(self) -> str:
+        """Return its name for people."""
+        return f'{self.data} / {self.sharing} / {self.weighting} / seed {self.seed}'
+
+    @property
+    def sharing_methods(self) -> set[str]:
+        """Return the sharing methods of its trunks, as configs name them."""
+        return {t.sharing for t in self.config.network.trunks.values()} if self.config else set()
+
+    @property
+    def weighting_method(self) -> str:
+        """Return its weighting, as configs name it."""
+        return self.config.weighting.name if self.config else ''
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """Mean and sample standard deviation; the latter needs two values."""
+
+    mean: float
+    deviation: float | None
+    count: int
+
+
+def spread(values: Sequence[float]) -> Spread | None:
+    """Return mean and sample standard deviation; None of nothing."""
+    if not values:
+        return None
+    deviation = statistics.stdev(values) if len(values) > 1 else None
+    return Spread(statistics.fmean(values), deviation, len(values))
