@@ -8,11 +8,13 @@ import subprocess
 import sys
 import time
 
+from mtl_perception.network.sharing import SHARING
 from mtl_training import cli
 from mtl_training.comparison.config import load_comparison
 from mtl_training.comparison.devices import choose_devices
 from mtl_training.comparison.plan import file_name, planned_runs
 from mtl_training.comparison.progress import last_iteration, shown_time
+from mtl_training.reporting.results import load_results
 from mtl_training.run_folder import RunFolder
 from mtl_training.trainer import Trainer
 import pytest
@@ -134,12 +136,22 @@ def test_the_base_may_be_a_file_beside_the_comparison(grid, toy_config, tmp_path
         ('seeds', [1, 1], r'seeds must be distinct, got \[1, 1\]'),
         ('skip', [{'sharing': 'STLL'}], "skip: unknown sharing 'STLL'. Did you mean 'STL'"),
         ('skip', [{}], 'must name data, sharing or weighting'),
-        ('skip', [{'weighting': 'average'}], 'skip leaves no combination'),
+        ('skip', [{'data': 'data'}], 'skip leaves no combination'),
+        ('sharing', {'A': {'name': 'mmoe', 'settings': {'num_expert': 2}}}, "mean 'num_experts'"),
+        ('sharing', {'A': {'name': 'mmoe', 'settings': {'num_experts': 0}}},
+         'A / average: .*num_experts'),
+        ('sharing', {'A': {'name': 'hard', 'config': {'trainable_stages': ['layer9']}}},
+         "A / average: trainable_stages: no stage 'layer9'. Did you mean 'layer4'"),
+        ('sharing', {'A': {'name': 'hard', 'config': {'regime': {'name': 'jont'}}}},
+         "mean 'joint'"),
+        ('sharing', {'A': {'name': 'hard', 'config': {'merge_tasks': True}}},
+         "A / pcgrad: merge_tasks must not be true with weighting 'pcgrad'"),
         ('data', {'a': {}, 'A': {}}, 'would share the folder'),
         ('base', {'iterations': 2}, r'config lacks .*network'),
     ],
 )  # fmt: skip
 def test_a_wrong_entry_is_named_with_its_rule(grid, tmp_path, name, value, message) -> None:
+    grid['weighting']['pcgrad'] = {'name': 'pcgrad'}
     grid[name] = value
     with pytest.raises(ValueError, match=message):
         planned_runs(load_comparison(write(grid, tmp_path / 'grid.yaml')), tmp_path)
@@ -168,17 +180,39 @@ def test_names_become_names_of_files() -> None:
 def test_gpus_are_shared_out_by_their_own_names(grid, tmp_path, monkeypatch) -> None:
     grid['base']['accelerator'] = 'auto'
     config = planned_runs(load_comparison(write(grid, tmp_path / 'g.yaml')), tmp_path)[0].config
+    configs = [config] * 9
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
     monkeypatch.setattr(torch.cuda, 'device_count', lambda: 2)
     monkeypatch.delenv('CUDA_VISIBLE_DEVICES', raising=False)
-    assert choose_devices(config, 9, None) == ['0', '1']
+    assert choose_devices(configs, None) == ['0', '1']
     monkeypatch.setenv('CUDA_VISIBLE_DEVICES', '5,MIG-a')
-    assert choose_devices(config, 9, 3) == ['5', 'MIG-a', '5']
-    assert choose_devices(config, 1, None) == ['5']
+    assert choose_devices(configs, 3) == ['5', 'MIG-a', '5']
+    assert choose_devices([config], None) == ['5']
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
-    assert choose_devices(config, 9, 3) == [None] * 3
+    assert choose_devices(configs, 3) == [None] * 3
     with pytest.raises(ValueError, match='--jobs must be at least 1, got 0'):
-        choose_devices(config, 9, 0)
+        choose_devices(configs, 0)
+
+
+@pytest.mark.parametrize(
+    ('entry', 'message'),
+    [
+        ({'accelerator': 'auto'}, 'accelerator must be the same in all runs .* cpu and auto'),
+        ({'threads': 2}, 'threads must be the same in all runs .* None and 2'),
+    ],
+)
+def test_all_runs_want_the_same_devices(grid, tmp_path, entry, message) -> None:
+    grid['sharing']['HPS w=2']['config'] = entry
+    runs = planned_runs(load_comparison(write(grid, tmp_path / 'grid.yaml')), tmp_path)
+    with pytest.raises(ValueError, match=message):
+        choose_devices([run.config for run in runs], None)
+
+
+@pytest.mark.parametrize('name', SHARING)
+def test_every_sharing_method_is_checked_without_memory(grid, tmp_path, name) -> None:
+    grid['base']['network']['trunks']['clip']['width'] = 1024  # gigabytes, and minutes of values
+    grid['sharing'] = {'A': {'name': name}}
+    assert planned_runs(load_comparison(write(grid, tmp_path / 'grid.yaml')), tmp_path)
 
 
 def test_times_are_shown_as_people_read_them() -> None:
@@ -204,95 +238,119 @@ def test_a_dry_run_lists_the_runs_and_makes_nothing(grid, tmp_path, capsys) -> N
 # -- Real processes ------------------------------------------------------------------------------
 
 
-def test_a_comparison_that_is_stopped_and_whose_worker_is_killed_ends_as_plain_training_does(
-    grid, tmp_path
+def test_a_comparison_survives_its_parent_its_worker_and_a_stop_and_ends_as_plain_training_does(
+    grid, tmp_path, capsys
 ) -> None:
-    grid['sharing']['broken'] = {'name': 'hard', 'config': {'trainable_stages': ['layer9']}}
+    # Wrong in a way that only the data set knows.
+    grid['data'] = {'bad': {'action': {'settings': {'num_clps': 3}}}, 'good': {}}
+    grid['skip'] = [{'data': 'bad', 'sharing': 'STL'}]
     # Without effect on the result: long enough to be caught in the middle.
     grid['base'] |= {'iterations': 12, 'save_every': 1}
     grid['base']['evaluation']['every'] = 6
-    grid['base']['data']['action']['settings'] = {'slow_sec': 0.015}
+    grid['base']['data']['action']['settings'] = {'slow_sec': 0.03}
     path, out = write(grid, tmp_path / 'grid.yaml'), tmp_path / 'out'
     arguments = ('--config', str(path), '--out', str(out), '--jobs', '1', '--json')
-    first = out / 'runs/data/STL/average/seed0'
-    second = out / 'runs/data/HPS_w=2/average/seed0'
+    first = out / 'runs/good/STL/average/seed0'
+    second = out / 'runs/good/HPS_w=2/average/seed0'
 
     process = start(*arguments)
     wait_for_iteration(process, first, 2)
-    os.killpg(process.pid, signal.SIGINT)
-    printed, told = process.communicate(timeout=60)
-    assert process.returncode == 130, told
-    figures = json.loads(printed)
-    assert not figures['finished']
-    assert {run['status'] for run in figures['runs']} == {'unfinished'}
-    reached = last_iteration(first / 'metrics.jsonl')
-    assert (first / 'state.safetensors').exists()
-    assert 2 <= reached < 12
-    assert 'unfinished' in (out / 'report' / 'report.md').read_text()
-
-    process = start(*arguments)
-    wait_for_iteration(process, second, 3)
-    (worker,) = children_of(process.pid)
-    os.kill(worker, signal.SIGKILL)
-    printed, told = process.communicate(timeout=120)
-    assert process.returncode == 1, told
-    assert (
-        'once more: data / HPS w=2 / average / seed 0: its process was killed by SIGKILL' in told
-    )
-    runs = json.loads(printed)['runs']
-    assert [run['status'] for run in runs] == ['finished', 'finished', 'failed']
-    assert "no stage 'layer9'" in runs[2]['reason']
-    assert "no stage 'layer9'" in (out / 'report' / 'report.md').read_text()
-    assert 'resuming at iteration' in (first / 'run.log').read_text()
-    assert 'resuming at iteration' in (second / 'run.log').read_text()
-
-    for folder in (first, second):
-        alone = tmp_path / 'alone' / folder.parents[1].name
-        stored = yaml.safe_load((folder / 'config.yaml').read_text())
-        assert stored['threads'] == 1
-        assert (
-            cli.main(['train', '--config', str(folder / 'config.yaml'), '--out', str(alone)]) == 0
-        )
-        ours, theirs = (load_file(f / 'last.safetensors') for f in (folder, alone))
-        assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
-        untimed = [
-            [{k: v for k, v in r.items() if k != 'step_ms'} for r in RunFolder(f).records()]
-            for f in (folder, alone)
-        ]
-        assert untimed[0] == untimed[1]
-
-
-def test_what_is_finished_is_not_run_again_and_a_changed_config_is_refused(
-    grid, tmp_path, capsys, monkeypatch
-) -> None:
-    path, out = write(grid, tmp_path / 'grid.yaml'), tmp_path / 'out'
-    runs = planned_runs(load_comparison(path), out)
-    for run in runs:
-        Trainer(run.config, run.path, Console(quiet=True)).run()
-    monkeypatch.setattr('mtl_training.comparison.pool.WorkerPool._start', None)
-    arguments = ['compare', '--config', str(path), '--out', str(out), '--json']
-    assert cli.main(arguments) == 0
-    assert json.loads(capsys.readouterr().out)['finished']
-    assert cli.main([*arguments, '--optimiser.lr', '0.5']) == 2
-    error = capsys.readouterr().err
-    assert 'holds a run with another config, it differs in: optimiser.lr' in error
-    assert cli.main([*arguments, '--optimiser.lr', '0.5', '--dry-run']) == 0
-    assert 'another config: optimiser.lr' in capsys.readouterr().out
-
-
-def test_workers_stop_with_a_resume_point_when_their_parent_is_gone(grid, tmp_path) -> None:
-    grid['base'] |= {'iterations': 2000, 'save_every': 1000}
-    grid['base']['evaluation']['every'] = 1000
-    path, out = write(grid, tmp_path / 'grid.yaml'), tmp_path / 'out'
-    process = start('--config', str(path), '--out', str(out), '--jobs', '1')
-    first = out / 'runs/data/STL/average/seed0'
-    wait_for_iteration(process, first, 2)
-    assert cli.main(['compare', '--config', str(path), '--out', str(out)]) == 2
+    assert cli.main(['compare', *arguments]) == 2
+    assert 'a comparison is running there already' in capsys.readouterr().err
     (worker,) = children_of(process.pid)
     process.kill()
     process.communicate(timeout=60)
+    wait_for_end(worker)
+    assert 2 <= last_iteration(first / 'metrics.jsonl') < 12
+    assert (first / 'state.safetensors').exists()
+
+    process = start(*arguments)
+    wait_for_iteration(process, second, 2)
+    (worker,) = children_of(process.pid)
+    os.kill(worker, signal.SIGKILL)
+    reached = last_iteration(second / 'metrics.jsonl')
+    wait_for_iteration(process, second, reached + 2)
+    os.killpg(process.pid, signal.SIGINT)
+    printed, told = process.communicate(timeout=120)
+    assert process.returncode == 130, told
+    killed = 'once more: good / HPS w=2 / average / seed 0: its process was killed by SIGKILL'
+    assert killed in told
+    figures = json.loads(printed)
+    assert not figures['finished']
+    statuses = {run['data'] + run['sharing']: run['status'] for run in figures['runs']}
+    assert statuses == {'badHPS w=2': 'failed', 'goodSTL': 'finished', 'goodHPS w=2': 'unfinished'}
+    for text in (r"no setting 'num\_clps'", 'unfinished'):
+        assert text in (out / 'report' / 'report.md').read_text()
+    for folder in (first, second):
+        assert 'resuming at iteration' in (folder / 'run.log').read_text()
+
+    assert cli.main(['train', '--resume', '--out', str(second)]) == 0
+    for folder in (first, second):
+        assert yaml.safe_load((folder / 'config.yaml').read_text())['threads'] == 1
+        assert_equals_plain_training(folder, tmp_path / 'alone' / folder.parents[1].name)
+
+
+def wait_for_end(pid: int) -> None:
     for _ in range(3000):
-        if (first / 'state.safetensors').exists() and not Path(f'/proc/{worker}').exists():
+        if not Path(f'/proc/{pid}').exists():
             return
         time.sleep(0.01)
     raise AssertionError('the worker went on alone')
+
+
+def assert_equals_plain_training(folder: Path, alone: Path) -> None:
+    config = str(folder / 'config.yaml')
+    assert cli.main(['train', '--config', config, '--out', str(alone)]) == 0
+    ours, theirs = (load_file(f / 'last.safetensors') for f in (folder, alone))
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+    untimed = [
+        [{k: v for k, v in r.items() if k != 'step_ms'} for r in RunFolder(f).records()]
+        for f in (folder, alone)
+    ]
+    assert untimed[0] == untimed[1]
+
+
+@pytest.fixture
+def finished(grid, tmp_path, monkeypatch) -> list[str]:
+    """Return the arguments of a finished comparison of one run, which could start no worker."""
+    del grid['sharing']['HPS w=2']
+    grid['base'] |= {'iterations': 1, 'evaluation': {'every': 1, 'batch_size': 12}}
+    path, out = write(grid, tmp_path / 'grid.yaml'), tmp_path / 'out'
+    (run,) = planned_runs(load_comparison(path), out)
+    Trainer(run.config, run.path, Console(quiet=True)).run()
+    run.write_identity(0, {'command': 'first', 'git_revision': 'abc', 'at_a_time': 2})
+    monkeypatch.setattr('mtl_training.comparison.pool.WorkerPool._start', None)
+    return ['compare', '--config', str(path), '--out', str(out), '--json']
+
+
+def test_what_is_finished_is_not_run_again_and_a_changed_config_is_refused(
+    finished, capsys
+) -> None:
+    assert cli.main(finished) == 0
+    assert json.loads(capsys.readouterr().out)['finished']
+    assert cli.main([*finished, '--optimiser.lr', '0.5']) == 2
+    error = capsys.readouterr().err
+    assert 'holds a run with another config, it differs in: optimiser.lr' in error
+    assert cli.main([*finished, '--optimiser.lr', '0.5', '--dry-run']) == 0
+    assert 'another config: optimiser.lr' in capsys.readouterr().out
+
+
+def test_entries_put_before_others_come_before_them_in_the_tables_and_failures_end_with_1(
+    finished, grid, tmp_path, capsys, monkeypatch
+) -> None:
+    def fail(pool, runs):
+        for run in runs:
+            run.failure.write_text('no luck')
+        return True
+
+    monkeypatch.setattr('mtl_training.comparison.pool.WorkerPool.train', fail)
+    grid['sharing'] = {'new': {'name': 'single_task', 'network': {'width': 2}}, **grid['sharing']}
+    write(grid, tmp_path / 'grid.yaml')
+    assert cli.main(finished) == 1
+    runs = json.loads(capsys.readouterr().out)['runs']
+    assert [run['status'] for run in runs] == ['failed', 'finished']
+    results = load_results(tmp_path / 'out')
+    assert [result.sharing for result in results] == ['new', 'STL']
+    # How the finished one came about does not change.
+    assert (results[1].git_revision, results[1].at_a_time) == ('abc', 2)
+    assert results[0].command.startswith('python -m mtl_training compare')
