@@ -35,9 +35,9 @@ Finished runs are not run again and interrupted ones go on, so the same command 
 comparison that was stopped, and takes up entries that were added to its config.
 
 Examples:
-  python -m mtl_training compare --config config/training/compare_paper.yaml --dry-run
+  python -m mtl_training compare --config config/training/compare_small.yaml --dry-run
   python -m mtl_training compare --config config/training/compare_paper.yaml --out out/paper \\
-      --iterations 2000 --jobs 2
+      --init_weights r3d_18-b3b3357e.pth --jobs 2
 
 Exit code: 0; 1 if a run failed; 130 if it was stopped."""
 
