@@ -135,8 +135,8 @@ def _about_weights(methods: Sequence[Method], runs: Sequence[RunResult]) -> list
             if run.config and run.config.weighting.settings.get('normalise') is False
         )
         items.append(
-            'Weights of tasks are scaled to sum to the number of tasks, so that a weighting does '
-            "not change the learning rate, unless the method's settings say normalise: false"
+            'Weights of tasks are scaled to sum to the number of tasks, as those of the plain sum '
+            "do, unless the method's settings say normalise: false"
             + (f', as for {_named(list(published))}.' if published else ', which none does here.')
         )
     if any(run.weighting_method == 'instance_level' for run in runs):
