@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 import math
 
-from mtl_training.weighting.scaling import LossWeighting, Present, project
-import torch
-from torch import nn, Tensor
+from mtl_training.weighting.scaling import LossWeighting, Present, TaskLogarithms
+from torch import Tensor
 from torch.nn.functional import softplus
 
 
@@ -27,14 +26,13 @@ class AutomaticWeighting(LossWeighting):
 
     def __init__(self, tasks: Sequence[str], *, normalise: bool = True) -> None:
         super().__init__(tasks, normalise=normalise)
-        self.log_variances = nn.Parameter(torch.zeros(len(self.tasks)))
+        self.log_variances = TaskLogarithms(self.tasks)
 
     def log_factors(self, present: Present) -> Tensor:
         """Return the logarithms of ``1 / (2 sigma^2)``."""
-        project(self.log_variances)
-        return -self.log_variances[present.rows] - math.log(2)
+        return -self.log_variances(present.tasks) - math.log(2)
 
     def own_objective(self, present: Present) -> Tensor:
         """Return the published objective at the present losses."""
-        penalty = softplus(self.log_variances[present.rows])  # log(1 + sigma^2)
+        penalty = softplus(self.log_variances(present.tasks))  # log(1 + sigma^2)
         return (self.log_factors(present).exp() * present.means + penalty).sum()

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from mtl_training.weighting.scaling import LossWeighting, Present, project
-import torch
-from torch import nn, Tensor
+from mtl_training.weighting.scaling import LossWeighting, Present, TaskLogarithms
+from torch import Tensor
 
 
 class IMTLLWeighting(LossWeighting):
@@ -23,12 +22,11 @@ class IMTLLWeighting(LossWeighting):
 
     def __init__(self, tasks: Sequence[str], *, normalise: bool = True) -> None:
         super().__init__(tasks, normalise=normalise)
-        self.log_scales = nn.Parameter(torch.zeros(len(self.tasks)))
+        self.log_scales = TaskLogarithms(self.tasks)
 
     def log_factors(self, present: Present) -> Tensor:
         """Return ``s``."""
-        project(self.log_scales)
-        return self.log_scales[present.rows]
+        return self.log_scales(present.tasks)
 
     def own_objective(self, present: Present) -> Tensor:
         """Return the published objective at the present losses."""

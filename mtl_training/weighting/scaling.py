@@ -8,7 +8,7 @@ import math
 
 from mtl_training.weighting.contract import Losses, Weighting
 import torch
-from torch import Tensor
+from torch import nn, Tensor
 
 # Learned logarithms are kept in [-LOG_BOUND, LOG_BOUND]: losses from 4.5e-5 to 2.2e4 have their
 # optimum inside, and no product with a loss leaves float32.
@@ -21,6 +21,7 @@ LOSS_FLOOR = 1e-8
 class Present:
     """The tasks of one step."""
 
+    tasks: tuple[str, ...]
     rows: list[int]  # their places among all tasks
     means: Tensor  # float32 [P], their mean losses, without graphs
     kinds: tuple[str, ...]
@@ -38,8 +39,10 @@ class LossWeighting(Weighting):
     The losses are finite when they come here, so state may be made from them at once.
 
     :param tasks: The names of all tasks.
-    :param normalise: Scale the factors to a sum of the number of tasks present, lest the method
-        changes the learning rate as well; False leaves them as published.
+    :param normalise: Scale the factors to a sum of the number of tasks present; False leaves them
+        as published. A task whose loss is at most 1e-8 is done: it has the factor 1, and the
+        others sum to their number, lest it takes all where factors go with ``1 / L``. This fixes
+        the sum, not the length of the gradient: there a small loss makes the whole step short.
     """
 
     applied: Tensor  # float32 [tasks], the factors that each task had last
@@ -61,14 +64,14 @@ class LossWeighting(Weighting):
         """Return a scalar with the gradient of the weighted sum, and of the own objective."""
         means = mean_losses(losses)
         present = Present(
+            tasks=tuple(losses),
             rows=[self.tasks.index(task) for task in losses],
             means=means.detach().float(),
             kinds=tuple(loss.kind for loss in losses.values()),
         )
         with torch.no_grad():
             logs = self.log_factors(present)
-            # The softmax survives factors that would overflow by themselves.
-            factors = len(logs) * logs.softmax(0) if self._normalise else logs.exp()
+            factors = _normalised(logs, present.means) if self._normalise else logs.exp()
             self.applied[present.rows] = factors
         weighted = (factors * means).sum()
         own = self.own_objective(present)
@@ -84,15 +87,41 @@ def mean_losses(losses: Losses) -> Tensor:
     return torch.stack([loss.mean() for loss in losses.values()])
 
 
-def project(logarithms: Tensor) -> None:
-    """
-    Put learned logarithms back into their bounds, in place.
+def _normalised(logs: Tensor, means: Tensor) -> Tensor:
+    """Return factors of given logarithms that sum to their number, and 1 for losses of nothing."""
+    done = means <= LOSS_FLOOR
+    # The softmax survives factors that would overflow by themselves; NaN if all are done.
+    scaled = (~done).sum() * logs.masked_fill(done, -math.inf).softmax(0)
+    return torch.where(done, 1.0, scaled)
 
-    Without bounds a task whose loss stays zero would drive its factor to infinity. Clamping the
-    value in the objective instead would stop its gradient, and so the way back.
+
+class TaskLogarithms(nn.Module):
     """
-    with torch.no_grad():
-        logarithms.clamp_(-LOG_BOUND, LOG_BOUND)
+    A learned logarithm per task, 0 at the start.
+
+    Each is a parameter of its own, which has no gradient while its task is absent: an element
+    of a common vector would have a gradient of zero, and move on with the optimiser's momentum.
+
+    :param tasks: The names of all tasks.
+    """
+
+    def __init__(self, tasks: Sequence[str]) -> None:
+        super().__init__()
+        for task in tasks:
+            self.register_parameter(task, nn.Parameter(torch.zeros(())))
+
+    def forward(self, tasks: Sequence[str]) -> Tensor:
+        """
+        Return the logarithms of some tasks, ``[P]``, after putting them back into their bounds.
+
+        Without bounds a task whose loss stays zero would drive its factor to infinity. Clamping
+        the value in the objective instead would stop its gradient, and so the way back.
+        """
+        own: list[Tensor] = [self.get_parameter(task) for task in tasks]
+        with torch.no_grad():
+            for logarithm in own:
+                logarithm.clamp_(-LOG_BOUND, LOG_BOUND)
+        return torch.stack(own)
 
 
 def check_positive(**settings: float) -> None:

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 import math
 
-from mtl_training.weighting.scaling import LossWeighting, Present, project
-import torch
-from torch import nn, Tensor
+from mtl_training.weighting.scaling import LossWeighting, Present, TaskLogarithms
+from torch import Tensor
 
 
 class UncertaintyWeighting(LossWeighting):
@@ -29,16 +28,15 @@ class UncertaintyWeighting(LossWeighting):
     ) -> None:
         super().__init__(tasks, normalise=normalise)
         self._cls_factor = cls_factor
-        self.log_variances = nn.Parameter(torch.zeros(len(self.tasks)))
+        self.log_variances = TaskLogarithms(self.tasks)
 
     def log_factors(self, present: Present) -> Tensor:
         """Return the logarithms of ``1 / (2 sigma^2)``, or of ``1 / sigma^2``."""
-        project(self.log_variances)
         doubled = [self._cls_factor and kind == 'classification' for kind in present.kinds]
         halves = [0.0 if twice else -math.log(2) for twice in doubled]
-        return present.means.new_tensor(halves) - self.log_variances[present.rows]
+        return present.means.new_tensor(halves) - self.log_variances(present.tasks)
 
     def own_objective(self, present: Present) -> Tensor:
         """Return the published objective at the present losses."""
-        penalty = self.log_variances[present.rows] / 2
+        penalty = self.log_variances(present.tasks) / 2
         return (self.log_factors(present).exp() * present.means + penalty).sum()

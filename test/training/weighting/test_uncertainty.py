@@ -14,24 +14,24 @@ LOSSES = torch.tensor(list(VALUES.values()))
 def test_uncertainty_is_that_of_torchjd(toy) -> None:
     ours, theirs = build_weighting('uncertainty', VALUES, normalise=False), UW(3)
     start = torch.tensor([0.3, -1.0, 2.0])
-    ours.log_variances.data.copy_(start)
+    toy.set_logarithms(ours.log_variances, start)
     theirs.log_var.data.copy_(start)
     losses = LOSSES.clone().requires_grad_()
     theirs(losses).backward()
     torch.testing.assert_close(toy.factors(ours, VALUES), losses.grad)
-    torch.testing.assert_close(ours.log_variances.grad, theirs.log_var.grad)
+    torch.testing.assert_close(toy.gradients_of(ours), theirs.log_var.grad)
 
 
 def test_automatic_has_the_gradients_of_its_formula(toy) -> None:
     weighting = build_weighting('automatic', VALUES, normalise=False)
     start = torch.tensor([0.3, -1.0, 2.0])
-    weighting.log_variances.data.copy_(start)
+    toy.set_logarithms(weighting.log_variances, start)
     found = toy.factors(weighting, VALUES)
     losses, logs = LOSSES.clone().requires_grad_(), start.clone().requires_grad_()
     variances = logs.exp()
     (losses / (2 * variances) + torch.log(1 + variances)).sum().backward()
     torch.testing.assert_close(found, losses.grad)
-    torch.testing.assert_close(weighting.log_variances.grad, logs.grad)
+    torch.testing.assert_close(toy.gradients_of(weighting), logs.grad)
 
 
 @pytest.mark.parametrize('normalise', [True, False])
@@ -53,7 +53,7 @@ def test_variances_settle_where_the_formula_has_its_minimum(
         optimiser.zero_grad()
         toy.factors(weighting, VALUES, kind='classification')
         optimiser.step()
-    found = weighting.log_variances.exp()
+    found = toy.logarithms_of(weighting).exp()
     torch.testing.assert_close(found, torch.tensor(expected), rtol=1e-4, atol=0)
 
 
@@ -61,7 +61,7 @@ def test_automatic_settles_at_the_known_numbers(toy) -> None:
     weighting = build_weighting('automatic', VALUES)
     toy.settle(weighting, VALUES, 800)
     expected = torch.tensor([0.6404, 1.6180, 4.8284])
-    torch.testing.assert_close(weighting.log_variances.exp(), expected, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(toy.logarithms_of(weighting).exp(), expected, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize('name', ['uncertainty', 'automatic', 'imtl_l'])
@@ -70,7 +70,7 @@ def test_normalising_leaves_the_gradients_of_the_parameters_alone(toy, name) -> 
     for normalise in (True, False):
         weighting = build_weighting(name, VALUES, normalise=normalise)
         toy.factors(weighting, VALUES)
-        gradients += [parameter.grad for parameter in weighting.parameters()]
+        gradients.append(toy.gradients_of(weighting))
     assert torch.equal(*gradients)
 
 
@@ -93,6 +93,32 @@ def test_a_loss_that_stays_zero_ends_at_a_bound_and_comes_back(toy, name, normal
             optimiser.step()
 
     steps({'x': 0.0, 'y': 1.0}, 200)
+    assert all(weight == 1 for weight in weighting.weights().values()) == normalise
+    steps({'x': 1.0, 'y': 1.0}, 1)
     high = weighting.weights()['x']
     steps({'x': 1.0, 'y': 1.0}, 200)
     assert weighting.weights()['x'] < high / 1.5
+
+
+@pytest.mark.parametrize('name', ['uncertainty', 'automatic', 'imtl_l'])
+def test_what_is_learned_of_an_absent_task_stays_bitwise_the_same(toy, name) -> None:
+    weighting = build_weighting(name, ('x', 'y'))
+    optimiser = torch.optim.Adam(weighting.parameters(), lr=0.1)
+    kept = []
+    for values in 20 * [{'x': 5.0, 'y': 5.0}] + 20 * [{'x': 5.0}]:
+        optimiser.zero_grad()
+        toy.factors(weighting, values)
+        optimiser.step()
+        kept.append(toy.logarithms_of(weighting))
+    absent, present = torch.stack(kept[19:]).T.flip(0)
+    assert absent[0] != 0
+    assert (absent == absent[0]).all()
+    assert (present.diff() != 0).all()
+    assert len(weighting.state_dict()) == 3  # one per task, and the weights
+
+
+@pytest.mark.parametrize('name', ['uncertainty', 'automatic', 'imtl_l'])
+def test_any_name_that_a_network_takes_can_be_learned_for(toy, name) -> None:
+    names = ('get', 'of', 'copy')
+    weighting = build_weighting(name, names)
+    assert toy.factors(weighting, dict.fromkeys(names, 1.0)).tolist() == pytest.approx([1, 1, 1])

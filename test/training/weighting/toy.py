@@ -38,22 +38,30 @@ class Problem(nn.Module):
 
     :param tasks: The names of the tasks; each has its own samples.
     :param scales: Factors on the losses of tasks; those not named have 1.
+    :param width: Inputs of the linear functions.
     """
 
     def __init__(
-        self, tasks: Sequence[str], *, scales: Mapping[str, float] | None = None, seed: int = 0
+        self,
+        tasks: Sequence[str],
+        *,
+        scales: Mapping[str, float] | None = None,
+        seed: int = 0,
+        width: int = 3,
     ) -> None:
         super().__init__()
         generator = torch.Generator().manual_seed(seed)
-        common = torch.randn(3, generator=generator)
-        self.shared = nn.ParameterList([torch.zeros(2, 3), torch.zeros(2)])
-        self.private = nn.ParameterDict({task: torch.zeros(3) for task in tasks})
+        common = torch.randn(width, generator=generator)
+        self.shared = nn.ParameterList([torch.zeros(2, width), torch.zeros(2)])
+        self.private = nn.ParameterDict({task: torch.zeros(width) for task in tasks})
         self.scales = dict.fromkeys(tasks, 1.0) | dict(scales or {})
         self.heads = {task: torch.randn(2, generator=generator) for task in tasks}
-        self.inputs = {t: torch.randn(2 * NUM_SAMPLES, 3, generator=generator) for t in tasks}
+        self.inputs = {
+            task: torch.randn(2 * NUM_SAMPLES, width, generator=generator) for task in tasks
+        }
         self.targets = {}
         for task, x in self.inputs.items():
-            own = 0.3 * torch.randn(3, generator=generator)
+            own = 0.3 * torch.randn(width, generator=generator)
             noise = 0.1 * torch.randn(len(x), generator=generator)
             self.targets[task] = x @ (common + own) + 1 + noise
 
@@ -95,9 +103,9 @@ class Problem(nn.Module):
             return float(sum(loss.mean() for loss in self.losses().values()))
 
 
-def prepare(weighting: Weighting) -> Weighting:
+def prepare(weighting: Weighting, num_samples: int = NUM_SAMPLES) -> Weighting:
     """Tell a weighting the sizes of the training sets, as the trainer does."""
-    weighting.prepare(dict.fromkeys(weighting.tasks, NUM_SAMPLES))
+    weighting.prepare(dict.fromkeys(weighting.tasks, num_samples))
     return weighting
 
 
@@ -203,6 +211,22 @@ def factors(weighting: Weighting, values: Mapping[str, float], kind: str = 'regr
     losses = {task: TaskLoss(v, torch.tensor([0]), kind) for task, v in leaves.items()}
     weighting.combine(losses).backward()
     return torch.cat([leaf.grad for leaf in leaves.values()])
+
+
+def set_logarithms(logarithms: nn.Module, values: Tensor) -> None:
+    """Set what a weighting learns of each task, in the order of the tasks."""
+    for parameter, value in zip(logarithms.parameters(), values, strict=True):
+        parameter.data.copy_(value)
+
+
+def logarithms_of(module: nn.Module) -> Tensor:
+    """Return what a weighting learns of each task, ``[T]``."""
+    return torch.stack([parameter.detach() for parameter in module.parameters()])
+
+
+def gradients_of(module: nn.Module) -> Tensor:
+    """Return the gradients of what a weighting learns of each task, ``[T]``."""
+    return torch.stack([parameter.grad for parameter in module.parameters()])
 
 
 def settle(weighting: Weighting, values: Mapping[str, float], steps: int = 2000) -> None:
