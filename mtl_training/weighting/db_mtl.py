@@ -4,30 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from mtl_training.weighting.contract import Losses, StepContext
+from mtl_training.weighting.contract import Losses
 from mtl_training.weighting.gradient_weighting import (
     check_range,
-    GradientWeighting,
-    grown,
     normalised,
     put,
     weighted_sum,
 )
 from mtl_training.weighting.gramian import gramian
+from mtl_training.weighting.scaling import LOSS_FLOOR, mean_losses
+from mtl_training.weighting.tracking import grown, TrackingWeighting
 import torch
 from torch import Tensor
 
-# A loss of less counts as this: the logarithm of zero has no gradient.
-_EPSILON = 1e-8
 
-
-class DBMTLWeighting(GradientWeighting):
+class DBMTLWeighting(TrackingWeighting):
     """
     Gradients of log-losses, averaged over steps, at one norm (Lin et al., DB-MTL, 2023).
 
     The running mean ``m_i`` of ``g_i / loss_i`` is scaled to the largest norm among the tasks; the
     results are summed, algorithm 1. In step k of a task the past counts ``beta / k ** decay``; the
-    running mean starts at the first gradient, not at zero.
+    running mean starts at the first gradient, not at zero. A task with a gradient of zero, or a
+    loss of at most 1e-8, takes no part, lest it gets nearly all the weight: it has weight 1.
     What only one task reaches keeps the gradient of the loss itself. The weight of a task is what
     its newest gradient is multiplied with in the sum, were the running mean that gradient.
 
@@ -56,12 +54,13 @@ class DBMTLWeighting(GradientWeighting):
         self.steps: Tensor  # how often the task was present
         self.register_buffer('steps', torch.zeros(len(self.tasks), dtype=torch.int64))
 
-    def aggregate(
-        self, rows: Tensor, index: Tensor, losses: Losses, context: StepContext
-    ) -> tuple[Tensor, Tensor]:
+    def moves(self, rows: Tensor, losses: Losses) -> Tensor:
+        """Return which tasks have a gradient, and a loss whose logarithm has a use."""
+        return super().moves(rows, losses) & (mean_losses(losses) > LOSS_FLOOR).cpu()
+
+    def track(self, rows: Tensor, index: Tensor, losses: Losses) -> tuple[Tensor, Tensor]:
         """Take in the gradients, then return the sum of the balanced means and the weights."""
-        values = torch.stack([loss.mean().detach() for loss in losses.values()])
-        inverse = 1 / values.double().cpu().clamp_min(_EPSILON)
+        inverse = 1 / mean_losses(losses).detach().double().cpu()
         self.means = grown(self.means, len(self.tasks), rows)
         steps = self.steps.cpu()[index] + 1
         put(self.steps, index, steps)

@@ -4,19 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from mtl_training.weighting.contract import Losses, StepContext
-from mtl_training.weighting.gradient_weighting import (
-    check_range,
-    GradientWeighting,
-    grown,
-    put,
-    weighted_sum,
-)
+from mtl_training.weighting.contract import Losses
+from mtl_training.weighting.gradient_weighting import check_range, put, weighted_sum
+from mtl_training.weighting.tracking import grown, TrackingWeighting
 import torch
 from torch import Tensor
 
 
-class ExcessMTLWeighting(GradientWeighting):
+class ExcessMTLWeighting(TrackingWeighting):
     """
     Weights that rise with how far a task is from its optimum (He et al., ExcessMTL, 2024).
 
@@ -55,9 +50,7 @@ class ExcessMTLWeighting(GradientWeighting):
         for name in ('baselines', 'steps', 'log_weights'):
             self.register_buffer(name, torch.zeros(len(self.tasks)))
 
-    def aggregate(
-        self, rows: Tensor, index: Tensor, losses: Losses, context: StepContext
-    ) -> tuple[Tensor, Tensor]:
+    def track(self, rows: Tensor, index: Tensor, losses: Losses) -> tuple[Tensor, Tensor]:
         """Take in the gradients, then return their weighted sum and the weights."""
         self._learn(self._excess(rows, index), index)
         weights = torch.softmax(self.log_weights.double().cpu()[index], 0)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
-from mtl_training.weighting.contract import Losses, NotFiniteError, StepContext, Weighting
+from mtl_training.weighting.contract import Losses, StepContext, Weighting
 from mtl_training.weighting.gradients import set_gradient, task_gradients
 from mtl_training.weighting.gramian import gramian
 import torch
@@ -25,8 +24,6 @@ class GradientWeighting(Weighting):
     """
 
     separate_graphs = True
-    # Buffers whose size is known from the first step on only: empty at first.
-    growing_buffers: tuple[str, ...] = ()
 
     def __init__(self, tasks: Sequence[str]) -> None:
         super().__init__(tasks)
@@ -50,7 +47,6 @@ class GradientWeighting(Weighting):
         if not losses:
             return
         rows = task_gradients(losses, context)
-        _check_others(rows, context)
         index = torch.tensor([self.tasks.index(task) for task in losses])
         gradient, weights = self.aggregate(rows, index, losses, context)
         put(self.last_weights, index, weights)
@@ -59,14 +55,6 @@ class GradientWeighting(Weighting):
     def weights(self) -> dict[str, float]:
         """Return the weight that each task had when it was last present."""
         return dict(zip(self.tasks, self.last_weights.tolist()))
-
-    def _load_from_state_dict(
-        self, state_dict: Mapping[str, Any], prefix: str, *args: Any
-    ) -> None:
-        for name in self.growing_buffers:
-            if (saved := state_dict.get(prefix + name)) is not None:
-                setattr(self, name, getattr(self, name).new_empty(saved.shape))
-        super()._load_from_state_dict(state_dict, prefix, *args)
 
 
 class GramianWeighting(GradientWeighting):
@@ -78,7 +66,9 @@ class GramianWeighting(GradientWeighting):
     task that is alone, and so have all where a method finds nothing but zeros.
 
     :param tasks: The names of all tasks.
-    :param normalise: Scale the weights so that they sum to the number of tasks present.
+    :param normalise: Scale the weights so that they sum to the number of tasks present. This is
+        no statement about the length of the gradient: where weights go with ``1 / |g|``, a task
+        with a small gradient makes the whole step small.
     """
 
     # How the published weights w(G) scale: w(s G) = s ** degree * w(G).
@@ -146,22 +136,6 @@ def put(buffer: Tensor, index: Tensor, values: Tensor) -> None:
     buffer[index.to(buffer.device)] = values.to(buffer)
 
 
-def grown(buffer: Tensor, num_tasks: int, rows: Tensor) -> Tensor:
-    """
-    Return a buffer of one row per task, zeros if it was empty.
-
-    :raises ValueError: If it was kept for another number of shared parameters.
-    """
-    if not buffer.numel():
-        return rows.new_zeros(num_tasks, rows.shape[1])
-    if buffer.shape != (num_tasks, rows.shape[1]):
-        raise ValueError(
-            f'the state of the weighting must be for {rows.shape[1]} shared parameters, '
-            f'got {buffer.shape[1]}.'
-        )
-    return buffer
-
-
 def check_range(
     name: str, value: float, low: float, high: float = float('inf'), *, open_low: bool = False
 ) -> float:
@@ -175,14 +149,3 @@ def check_range(
         bracket = '(' if open_low else '['
         raise ValueError(f'{name} must be in {bracket}{low:g}, {high:g}), got {value}.')
     return float(value)
-
-
-def _check_others(rows: Tensor, context: StepContext) -> None:
-    """Raise NotFiniteError, in all processes or none, for a gradient of one task's parameters."""
-    total = torch.zeros((), device=rows.device)
-    for parameter in context.parameters:
-        if parameter.grad is not None and parameter.grad.numel():
-            total = total + parameter.grad.abs().max() * 0
-    if not torch.isfinite(context.reduce(total)):
-        set_gradient(rows.sum(0), context)
-        raise NotFiniteError

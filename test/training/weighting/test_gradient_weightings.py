@@ -308,6 +308,31 @@ def test_a_gradient_of_zero_stops_no_other_task(name) -> None:
     assert weights.tolist() == [1, 1, 1]
 
 
+@pytest.mark.parametrize('name', STATEFUL)
+def test_a_gradient_that_stays_zero_stops_no_other_task(name) -> None:
+    dead = torch.tensor([1, 1, 0])[:, None]
+    start, late, pair = (build_weighting(name, TASKS[:k]) for k in (3, 3, 2))
+    for step in range(200):
+        rows = rows_of(3, step, 0.7)
+        expected, weights = combine(name, rows[:2], pair)
+        # As if it were not there.
+        gradient, found = combine(name, rows * dead, start)
+        torch.testing.assert_close(gradient, expected)
+        torch.testing.assert_close(found, torch.cat([weights, torch.ones(1)]))
+        # One that ends on the way, after which the others soon go on as they would.
+        gradient, found = combine(name, rows if step < 20 else rows * dead, late)
+        if step >= 20:
+            assert found[2] == 1
+            assert float(found.sum()) == pytest.approx(3, rel=1e-5)
+            assert float(found[:2].min()) > 0.01 or name == 'moco'
+            assert float(gradient.norm()) > 0.1
+    _, weights = combine(name, rows * torch.tensor([0, 1, 0])[:, None], late)
+    torch.testing.assert_close(weights, torch.ones(3))
+    gradient, weights = combine(name, rows * 0, late)
+    assert not gradient.any()
+    assert weights.tolist() == [1, 1, 1]
+
+
 @pytest.mark.parametrize('name', NORMALISED)
 def test_positive_weights_sum_to_the_number_of_tasks(name) -> None:
     for num_tasks in (2, 3):
@@ -330,7 +355,8 @@ def test_graddrop_takes_one_sign_per_element_and_its_mean_is_known() -> None:
 
 
 def test_moco_tracks_the_gradients_and_moves_its_weights_by_hand() -> None:
-    weighting = build_weighting('moco', TASKS[:2], beta=0.25, gamma=0.5, rho=0.1, normalise=False)
+    settings = {'beta': 0.25, 'gamma': 0.5, 'rho': 0.1, 'gamma_decay': 0}
+    weighting = build_weighting('moco', TASKS[:2], normalise=False, **settings)
     first, second = torch.tensor([[2.0, 0.0], [0.0, 1.0]]), torch.tensor([[0.0, 2.0], [2.0, 0.0]])
     # Gramian diag(4, 1) over its mean diagonal 2.5, at lambda (0.5, 0.5): slopes 0.85 and 0.25.
     gradient, weights = combine('moco', first, weighting)
@@ -352,10 +378,38 @@ def test_moco_tracks_the_gradients_and_moves_its_weights_by_hand() -> None:
 def test_moco_with_constant_gradients_finds_the_weights_of_mgda() -> None:
     for num_tasks in (2, 3):
         rows = rows_of(num_tasks, 2, 0.7)
-        weighting = build_weighting('moco', TASKS[:num_tasks], normalise=False)
+        weighting = build_weighting('moco', TASKS[:num_tasks], gamma_decay=0, normalise=False)
         for _ in range(400):
             _, weights = combine('moco', rows, weighting)
         torch.testing.assert_close(weights, plain('mgda', rows)[1], rtol=1e-2, atol=1e-2)
+
+
+def test_the_steps_of_moco_decay() -> None:
+    settings = {'beta': 0.5, 'gamma': 0.5, 'beta_decay': 1.0, 'gamma_decay': 2.0}
+    weighting = build_weighting('moco', TASKS[:2], normalise=False, **settings)
+    tracked, simplex = torch.zeros(2, 12), torch.full((2,), 0.5)
+    for step in range(1, 5):
+        rows = rows_of(2, step)
+        # The first gradient starts the tracking: its steps are counted from the second on.
+        tracked = rows if step == 1 else tracked + 0.5 / (step - 1) * (rows - tracked)
+        gram = tracked @ tracked.T
+        moved = simplex - 0.5 / step**2 * (gram @ simplex) / gram.diagonal().mean()
+        simplex = (moved - (moved.sum() - 1) / 2).clamp(0, 1)  # the simplex of two
+        gradient, weights = combine('moco', rows, weighting)
+        torch.testing.assert_close(weighting.tracked, tracked)
+        torch.testing.assert_close(weights, simplex)
+        torch.testing.assert_close(gradient, simplex @ tracked)
+
+
+def test_moco_starts_anew_where_all_of_lambda_is_with_an_absent_task() -> None:
+    weighting = build_weighting('moco', TASKS, normalise=False)
+    weighting.simplex.copy_(torch.tensor([1.0, 0.0, 0.0]))
+    rows = rows_of(3, 2, 0.7)
+    rows[0] = 0
+    for _ in range(400):
+        _, weights = combine('moco', rows, weighting)
+    assert weights[0] == 1
+    torch.testing.assert_close(weights[1:], plain('mgda', rows[1:])[1], rtol=0, atol=0.05)
 
 
 def test_db_mtl_brings_gradients_of_log_losses_to_one_norm() -> None:
@@ -420,6 +474,8 @@ def test_the_gramian_is_exact_however_small_the_gradients(scale) -> None:
         ('db_mtl', 'decay', -1, r'decay must be in \[0, inf\), got -1'),
         ('moco', 'beta', 0, r'beta must be in \(0, 1\), got 0'),
         ('moco', 'gamma', 0, r'gamma must be in \(0, inf\), got 0'),
+        ('moco', 'beta_decay', -1, r'beta_decay must be in \[0, inf\), got -1'),
+        ('moco', 'gamma_decay', -1, r'gamma_decay must be in \[0, inf\), got -1'),
         ('moco', 'rho', float('nan'), r'rho must be in \[0, inf\), got nan'),
     ],
 )
