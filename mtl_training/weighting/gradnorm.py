@@ -22,6 +22,8 @@ class GradNormWeighting(Weighting):
     to a sum of the number of tasks after each update. The losses of private parameters have the
     same weights. Departs from the paper in that ``G`` is of all shared parameters instead of the
     last shared layer, which costs nothing here, and in a floor under ``w``, which could pass 0.
+    A task with a loss of at most 1e-8 has weight 1, one with a gradient of zero moves no weight:
+    else the norms of the others would be drawn to zero as well.
 
     :param tasks: The names of all tasks.
     :param alpha: The higher, the more the tasks that lag behind count; 0 for equal norms.
@@ -59,15 +61,21 @@ class GradNormWeighting(Weighting):
     def backward(self, losses: Losses, context: StepContext) -> None:
         """Leave the gradient of the weighted sum, then move the weights."""
         rows = [self.tasks.index(task) for task in losses]
+        means = mean_losses(losses).detach().float()
+        alive = means > LOSS_FLOOR
         # Of the tasks present; the share of the absent ones stays theirs.
-        factors = self.factors[rows] * (len(rows) / self.factors[rows].sum())
+        shares = torch.where(alive, self.factors[rows], 0)
+        factors = torch.where(alive, shares * (alive.sum() / shares.sum()), 1)
         weighted = {
             task: _times(loss, factor) for (task, loss), factor in zip(losses.items(), factors)
         }
         gradients = task_gradients(weighted, context)
         set_gradient(gradients.sum(0), context)
-        rates = self._rates(mean_losses(losses).detach().float(), rows)
-        self._move(rows, factors, gradients.norm(dim=1), rates)
+        rates, norms = self._rates(means, rows), gradients.norm(dim=1)
+        moving = (alive & (norms > 0)).nonzero().flatten()
+        if len(moving):
+            places = [rows[i] for i in moving.tolist()]
+            self._move(places, factors[moving], norms[moving], rates[moving])
 
     def weights(self) -> dict[str, float]:
         """Return the weights that the next step of all tasks has."""

@@ -1,5 +1,7 @@
 """GradNorm."""
 
+from dataclasses import replace
+
 from mtl_training.weighting import build_weighting
 import pytest
 import torch
@@ -73,6 +75,29 @@ def test_absent_tasks_keep_their_share(toy) -> None:
     assert weights['z'] == 1.0
     assert weights['x'] < 0.9
     assert sum(weights.values()) == pytest.approx(3)
+
+
+@pytest.mark.parametrize('only', ['loss', 'gradient'])
+def test_a_task_that_is_done_draws_no_other_to_zero(toy, only) -> None:
+    problem = toy.Problem(('x', 'y', 'z'), scales={'x': 0.0})
+    weighting = build_weighting('gradnorm', ('x', 'y', 'z'), lr=0.05)
+    weighting.factors.copy_(torch.tensor([2.6, 0.2, 0.2]))
+    for _ in range(100):
+        losses = problem.losses()
+        if only == 'gradient':  # a loss that nothing changes
+            losses['x'] = replace(losses['x'], values=losses['x'].values + 1.0)
+        toy.backward(problem, weighting, losses=losses)
+    weights = weighting.weights()
+    assert weights['x'] == pytest.approx(2.6)
+    assert weights['y'] + weights['z'] == pytest.approx(0.4)
+    assert min(weights.values()) > 0.02
+    if only == 'loss':
+        # Of the two that go on alone.
+        total = sum(5 * weights[t] * problem.losses()[t].mean() for t in ('y', 'z'))
+        expected = torch.autograd.grad(total, tuple(problem.shared))
+        toy.backward(problem, weighting)
+        found = torch.cat([parameter.grad.flatten() for parameter in problem.shared])
+        torch.testing.assert_close(found, torch.cat([g.flatten() for g in expected]))
 
 
 def test_the_first_losses_are_averaged_over_the_steps_asked_for(toy) -> None:
