@@ -27,6 +27,7 @@ class AutoLambdaWeighting(Weighting):
 
     :param tasks: The names of all tasks.
     :param lr: Learning rate of the weights (Adam).
+    :param betas: Adam's decay of the first and of the second moment of their gradient.
     :param initial: The weights at the start; they stay above a hundredth of it.
     :param every: Iterations from one update of the weights to the next.
     :param primary: The tasks whose losses on the other batch count; all by default.
@@ -44,6 +45,7 @@ class AutoLambdaWeighting(Weighting):
         tasks: Sequence[str],
         *,
         lr: float = 1e-4,
+        betas: Sequence[float] = (0.9, 0.999),
         initial: float = 0.1,
         every: int = 1,
         primary: Sequence[str] | None = None,
@@ -51,6 +53,8 @@ class AutoLambdaWeighting(Weighting):
     ) -> None:
         super().__init__(tasks)
         check_positive(lr=lr, initial=initial)
+        if len(betas) != 2 or not all(0 <= beta < 1 for beta in betas):
+            raise ValueError(f'betas must be two numbers in [0, 1), got {betas!r}.')
         if every < 1:
             raise ValueError(f'every must be at least 1, got {every}.')
         self._primary = tuple(self.tasks if primary is None else primary)
@@ -62,7 +66,7 @@ class AutoLambdaWeighting(Weighting):
         self._floor, self._every, self._normalise = initial / 100, every, normalise
         self.register_buffer('factors', torch.full((len(self.tasks),), initial))
         self.register_buffer('applied', self._scaled(range(len(self.tasks))))
-        self.adam = VectorAdam(len(self.tasks), lr=lr, betas=(0.5, 0.999))
+        self.adam = VectorAdam(len(self.tasks), lr=lr, betas=(betas[0], betas[1]))
 
     def backward(self, losses: Losses, context: StepContext) -> None:
         """Leave the gradient of the weighted sum; before, move the weights if it is their turn."""
