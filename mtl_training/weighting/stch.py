@@ -17,11 +17,17 @@ class STCHWeighting(LossWeighting):
     Minimises ``mu * log sum exp(f / mu)`` (eq. 6) with ``f = (L - ideal) / (nadir - ideal)``. The
     nadir is the mean loss of a task over its first steps, the warm-up, in which all weights are 1.
     If a task is in its warm-up, all weights of the step are 1.
+    TorchJD's ``STCH`` has preferences of 1/K in ``f`` by default, so that its mu / K does what mu
+    does here.
+    The authors' experiments minimise the smooth maximum of ``log f`` instead, which is
+    ``logarithmic`` here; times K, and with log-losses in the warm-up too, which ours are not.
 
     :param tasks: The names of all tasks.
     :param mu: The smaller, the more the largest loss counts alone.
     :param warm_up: Steps of each task before its nadir is known.
     :param ideal: The lowest loss that a task can have; 0 for those not named.
+    :param logarithmic: The smooth maximum of ``log f``: weights in proportion to
+        ``f ** (1 / mu) / (L - ideal)``.
     :param normalise: Scale the weights to a sum of the number of tasks present.
     """
 
@@ -36,6 +42,7 @@ class STCHWeighting(LossWeighting):
         mu: float = 0.5,
         warm_up: int = 100,
         ideal: Mapping[str, float] | None = None,
+        logarithmic: bool = False,
         normalise: bool = True,
     ) -> None:
         super().__init__(tasks, normalise=normalise)
@@ -47,7 +54,7 @@ class STCHWeighting(LossWeighting):
                 raise ValueError(f"ideal: no task '{task}'; tasks: {list(self.tasks)}.")
             if not (isinstance(value, (int, float)) and math.isfinite(value)):
                 raise ValueError(f"ideal: that of '{task}' must be a number, got {value!r}.")
-        self._mu, self._warm_up = mu, warm_up
+        self._mu, self._warm_up, self._logarithmic = mu, warm_up, logarithmic
         self.register_buffer('sums', torch.zeros(len(self.tasks)))
         self.register_buffer('counts', torch.zeros(len(self.tasks), dtype=torch.int64))
         lowest = [float((ideal or {}).get(task, 0.0)) for task in self.tasks]
@@ -63,4 +70,8 @@ class STCHWeighting(LossWeighting):
             return torch.zeros_like(means)
         ideal = self.ideal[rows]
         spans = (self.sums[rows] / self.counts[rows] - ideal).clamp(min=LOSS_FLOOR)
-        return ((means - ideal) / spans / self._mu).log_softmax(0) - spans.log()
+        above = means - ideal
+        if self._logarithmic:
+            logs = above.clamp(min=LOSS_FLOOR).log()
+            return ((logs - spans.log()) / self._mu).log_softmax(0) - logs
+        return (above / spans / self._mu).log_softmax(0) - spans.log()

@@ -36,6 +36,21 @@ def test_a_task_that_comes_late_has_its_own_warm_up(toy) -> None:
     assert torch.equal(toy.factors(weighting, {'x': 2.0, 'y': 1.0}), found)
 
 
+def test_of_logarithms_it_is_that_of_torchjd_on_logarithms(toy) -> None:
+    settings = {'mu': 0.3, 'warm_up': 1, 'ideal': IDEAL, 'logarithmic': True, 'normalise': False}
+    weighting = build_weighting('stch', TASKS, **settings)
+    nadir, ideal = torch.tensor([3.0, 6.0, 2.0]), torch.tensor([0.5, 0.0, -1.0])
+    toy.factors(weighting, dict(zip(TASKS, nadir.tolist())))
+    for values in ((2.0, 5.0, 1.0), (2.5, 0.3, 0.4)):
+        losses = torch.tensor(values, requires_grad=True)
+        logs = ((losses - ideal) / (nadir - ideal)).log()
+        # Its preferences are 1/3 by default, and so its mu is three times as large.
+        (3 * STCH(0.1)(logs)).backward()
+        torch.testing.assert_close(toy.factors(weighting, dict(zip(TASKS, values))), losses.grad)
+    # A loss at its ideal has a finite factor.
+    assert torch.isfinite(toy.factors(weighting, {'x': 0.5, 'y': 1.0, 'z': -1.0})).all()
+
+
 def test_with_a_small_mu_the_largest_counts_alone(toy) -> None:
     weighting = build_weighting('stch', TASKS, mu=0.01, warm_up=1)
     toy.factors(weighting, dict.fromkeys(TASKS, 1.0))
