@@ -13,7 +13,6 @@ from mtl_training.weighting.average import AverageWeighting
 from mtl_training.weighting.cagrad import CAGradWeighting
 from mtl_training.weighting.conflict_free import ConFIGWeighting
 from mtl_training.weighting.contract import (
-    is_finite,
     Losses,
     NotFiniteError,
     StepContext,
@@ -77,7 +76,6 @@ __all__ = [
     'UncertaintyWeighting',
     'Weighting',
     'build_weighting',
-    'is_finite',
 ]
 
 WEIGHTINGS: dict[str, type[Weighting]] = {

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-import torch
 from torch import nn, Tensor
 
 
@@ -102,12 +101,3 @@ class Weighting(nn.Module):
     def weights(self) -> dict[str, float]:
         """Return the present weight of each task, for the log and for what the tasks search."""
         return dict.fromkeys(self.tasks, 1.0)
-
-
-def is_finite(losses: Losses) -> bool:
-    """Tell whether every loss is finite: if not, the step is skipped before it does harm."""
-    if not losses:
-        return True
-    return bool(
-        torch.isfinite(torch.cat([loss.values.detach() for loss in losses.values()])).all()
-    )
