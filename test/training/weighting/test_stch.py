@@ -44,7 +44,7 @@ def test_of_logarithms_it_is_that_of_torchjd_on_logarithms(toy) -> None:
     for values in ((2.0, 5.0, 1.0), (2.5, 0.3, 0.4)):
         losses = torch.tensor(values, requires_grad=True)
         logs = ((losses - ideal) / (nadir - ideal)).log()
-        # Its preferences are 1/3 by default, and so its mu is three times as large.
+        # Its preferences are 1/3 by default: the same with a third of the mu.
         (3 * STCH(0.1)(logs)).backward()
         torch.testing.assert_close(toy.factors(weighting, dict(zip(TASKS, values))), losses.grad)
     # A loss at its ideal has a finite factor.
