@@ -73,6 +73,10 @@ def _fitted_head(
     head.weight.copy_(scale * relevance.weight)
     head.bias.copy_(scale * relevance.bias + shift)
     head.temperature.fill_(fit_temperature(logits, truth))
+    for values in head.buffers():
+        # Checkpoints may be stored in half precision: what is judged is what they will hold.
+        stored = values.half().float()
+        values.copy_(torch.where(stored.isfinite(), stored, values))
     return head
 
 

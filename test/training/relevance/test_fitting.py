@@ -51,6 +51,8 @@ def test_separable_clips_are_told_apart_and_the_network_stays_as_it_is(network) 
     for name, value in network.state_dict().items():
         assert torch.equal(fitted.state_dict()[name], value)
     assert all(task.relevance for task in fitted.config.tasks.values())
+    for values in fitted.relevance.buffers():  # nothing is lost in a checkpoint of half precision
+        assert torch.equal(values, values.half().float())
     figures = evaluate_scenes(fitted, toy_features(3, dim), split='test').summary()
     assert figures['samples'] == {'action': 200, 'gesture': 200, 'nothing': 200}
     for task in figures['tasks'].values():
