@@ -148,8 +148,7 @@ class DemoMonitor(Node):
     def _end_scene(self, end_ns: int) -> None:
         scene = self.current_scene()
         if scene is not None:
-            scene.end_ns = end_ns
-            scene.results = [result for result in scene.results if scene.holds(result)]
+            scene.end(end_ns)
             self._open.append((time.monotonic() + GRACE_SEC, scene))
 
     def _on_result(self, task: str) -> Callable[[Any], None]:
@@ -168,8 +167,8 @@ class DemoMonitor(Node):
                 self._listener.on_label(result)
             heard.append(result)
             for scene in (*(ended for _, ended in self._open), self.current_scene()):
-                if scene is not None and scene.holds(result):
-                    scene.results.append(result)
+                if scene is not None:
+                    scene.add(result)
 
         return on_result
 

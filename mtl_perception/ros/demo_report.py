@@ -84,6 +84,10 @@ class Report:
                 counts = summary['per_class'][task].values()
                 hits, total = (sum(row[key] for row in counts) for key in ('hits', 'scenes'))
                 rows.append((f'{task} hit rate', f'{rate:.0%} ({hits} of {total} scenes)'))
+        for task, row in sorted(summary['false_alarms'].items()):
+            share, total = row['labels'] / row['results'], row['results']
+            shown = f'{share:.1%} of {total} results in scenes of no {task}'
+            rows.append((f'{task} false alarms', shown))
         if latency['p50'] is not None:
             rows.append(('latency p50 / p95', f'{latency["p50"]:.0f} / {latency["p95"]:.0f} ms'))
         rows += [
@@ -96,7 +100,7 @@ class Report:
         self.line()
         self.line('Summary (as heard over DDS)', _BOLD)
         for name, value in rows:
-            self.line(f'  {name:<20}{value}')
+            self.line(f'  {name:<22}{value}')
         if summary['scenes']:
             self.note(f'  {RULE}')
 

@@ -50,14 +50,28 @@ class Scene:
     start_ns: int
     end_ns: int | None = None  # stamp of its last frame, once it is over
     num_images: int = 0  # heard of it
-    results: list[HeardResult] = field(default_factory=list)
+    results: list[HeardResult] = field(default_factory=list)  # of its task
+    others: list[HeardResult] = field(default_factory=list)  # of all other tasks
 
     def holds(self, result: HeardResult) -> bool:
         """Return whether a result is about this scene alone."""
+        return result.task == self.task and self.covers(result)
+
+    def covers(self, result: HeardResult) -> bool:
+        """Return whether the clip of a result, of any task, lies wholly in this scene."""
         is_early_enough = self.end_ns is None or result.stamp_ns <= self.end_ns
-        return result.task == self.task and self.start_ns <= result.clip_start_ns and (
-            is_early_enough
-        )  # fmt: skip
+        return self.start_ns <= result.clip_start_ns and is_early_enough
+
+    def add(self, result: HeardResult) -> None:
+        """Keep a result, if its clip lies wholly in this scene."""
+        if self.covers(result):
+            (self.results if result.task == self.task else self.others).append(result)
+
+    def end(self, end_ns: int) -> None:
+        """Note the stamp of the last frame, and drop the results that go beyond it."""
+        self.end_ns = end_ns
+        self.results = [result for result in self.results if self.covers(result)]
+        self.others = [result for result in self.others if self.covers(result)]
 
     def mean_scores(self) -> dict[str, float]:
         """Return the mean score of each class that any of the scene's results lists."""
@@ -95,6 +109,7 @@ class Scene:
             'score': round(score, 4),
             'hit': self.is_hit(),
             'results': len(self.results),
+            'false_alarms': false_alarms([self]),
             'rate_hz': round(self.rate_hz(), 2),
             'latency_ms': percentiles(result.latency_ms for result in self.results),
         }
@@ -104,6 +119,16 @@ def accuracy(scenes: Iterable[Scene], task: str) -> float | None:
     """Return the share of hits among a task's scenes; ``None`` if there are none."""
     hits = [scene.is_hit() for scene in scenes if scene.task == task]
     return sum(hits) / len(hits) if hits else None
+
+
+def false_alarms(scenes: Iterable[Scene]) -> dict[str, dict[str, int]]:
+    """Return, for each task, its results in scenes of others and how many of them had a label."""
+    table: dict[str, dict[str, int]] = {}
+    for result in (result for scene in scenes for result in scene.others):
+        row = table.setdefault(result.task, {'labels': 0, 'results': 0})
+        row['labels'] += bool(result.label)
+        row['results'] += 1
+    return table
 
 
 def percentiles(values: Iterable[float]) -> dict[str, float | None]:

@@ -6,7 +6,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from mtl_perception.ros.demo_monitor import DemoMonitor, PERCEPTION, VIDEO
-from mtl_perception.ros.demo_scoring import accuracy, per_class, percentiles, RULE, segments
+from mtl_perception.ros.demo_scoring import (
+    accuracy,
+    false_alarms,
+    per_class,
+    percentiles,
+    RULE,
+    segments,
+)
 
 
 def summarise(monitor: DemoMonitor, facts: Mapping[str, Any]) -> dict[str, Any]:
@@ -23,6 +30,7 @@ def summarise(monitor: DemoMonitor, facts: Mapping[str, Any]) -> dict[str, Any]:
     return {
         'action_accuracy': accuracy(monitor.scenes, 'action'),
         'gesture_accuracy': accuracy(monitor.scenes, 'gesture'),
+        'false_alarms': false_alarms(monitor.scenes),
         'frames_in': frames_in,
         'frames_dropped': max(0, published - frames_in),
         'predictions': len(results),

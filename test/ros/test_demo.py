@@ -23,7 +23,14 @@ from mtl_perception.ros import demo
 from mtl_perception.ros.demo_film import draw, Film, fitted, PICTURE_SIZE, TaskView, View
 from mtl_perception.ros.demo_processes import NodeProcess
 from mtl_perception.ros.demo_report import problems_of, Report
-from mtl_perception.ros.demo_scoring import accuracy, HeardResult, percentiles, Scene, segments
+from mtl_perception.ros.demo_scoring import (
+    accuracy,
+    false_alarms,
+    HeardResult,
+    percentiles,
+    Scene,
+    segments,
+)
 import numpy as np
 from perception import insist
 import pytest
@@ -46,7 +53,8 @@ def heard(start_sec: float, end_sec: float, task: str = 'action', **scores: floa
 
 def scene_of(*results: HeardResult, truth: str = 'walk') -> Scene:
     scene = Scene(1, 'action', truth, 10 * SEC, 14 * SEC)
-    scene.results = [result for result in results if scene.holds(result)]
+    for result in results:
+        scene.add(result)
     return scene
 
 
@@ -96,6 +104,24 @@ def test_the_accuracy_is_that_of_the_task() -> None:
     hit, miss = scene_of(heard(10, 12, walk=1.0)), scene_of(heard(10, 12, run=1.0))
     assert accuracy([hit, hit, hit, miss], 'action') == 0.75
     assert accuracy([hit], 'gesture') is None
+
+
+def test_labels_of_other_tasks_are_false_alarms() -> None:
+    scene = Scene(1, 'action', 'walk', 10 * SEC)
+    for result in (
+        heard(9, 11, 'gesture', wave=0.9),  # of the scene before, too
+        heard(10, 12, 'gesture', wave=0.9),
+        heard(10, 12, 'action', walk=0.9),
+        heard(11, 13, 'gesture'),
+        heard(13, 15, 'gesture', stop=0.9),  # of the next one, too
+    ):
+        scene.add(result)
+    scene.end(14 * SEC)
+    assert [result.stamp_ns for result in scene.results] == [12 * SEC]
+    assert false_alarms([scene]) == {'gesture': {'labels': 1, 'results': 2}}
+    assert scene.as_dict()['false_alarms'] == false_alarms([scene])
+    assert false_alarms([scene, scene])['gesture'] == {'labels': 2, 'results': 4}
+    assert false_alarms([scene_of(heard(10, 12, walk=1.0))]) == {}
 
 
 def test_percentiles_are_those_of_numpy() -> None:
@@ -151,6 +177,25 @@ def test_nothing_but_text_is_printed_where_there_is_no_terminal() -> None:
     assert '\x1b' not in stream.getvalue()
     assert '0.91' in stream.getvalue()
     assert 'FAILED: too bad.' in stream.getvalue()
+
+
+def test_the_table_at_the_end_names_false_alarms() -> None:
+    stream = io.StringIO()
+    summary = {
+        'action_accuracy': None,
+        'gesture_accuracy': None,
+        'latency_ms': {'p50': None, 'p95': None},
+        'frames_in': 9,
+        'frames_published': 9,
+        'frames_dropped': 0,
+        'rate_hz': 10.0,
+        'predictions': 9,
+        'film': 'film.mp4',
+        'scenes': [],
+        'false_alarms': {'gesture': {'labels': 1, 'results': 8}},
+    }
+    Report(stream).summary(summary)
+    assert '  gesture false alarms  12.5% of 8 results in scenes of no gesture\n' in stream.getvalue()
 
 
 VIEW = View('scene 1', 1.0, (TaskView('action', 'walk', (('walk', 0.9),), True),), 'latency 9 ms')
@@ -281,6 +326,14 @@ def test_a_demo_on_rendered_scenes_adds_up(tmp_path: Path, checkpoint: Path) -> 
     assert summary['frames_in'] + summary['frames_dropped'] == summary['frames_published']
     assert summary['frames_in'] >= 0.9 * summary['frames_heard_by_demo']
     assert summary['predictions'] > 0
+    alarms = summary['false_alarms']
+    assert alarms.keys() == {'action', 'gesture'}
+    for task, row in alarms.items():
+        others = [s['false_alarms'][task] for s in summary['scenes'] if s['task'] != task]
+        assert row['results'] == sum(other['results'] for other in others) > 0
+        share = f'{row["labels"] / row["results"]:.1%}'
+        shown = f'{share} of {row["results"]} results in scenes of no {task}'
+        assert f'  {f"{task} false alarms":<22}{shown}' in output
     assert 0 < summary['latency_ms']['p50'] <= summary['latency_ms']['p95']
     capture = cv2.VideoCapture(str(out / 'demo.mp4'))
     assert capture.get(cv2.CAP_PROP_FRAME_COUNT) == summary['frames_heard_by_demo']
