@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 
+from mtl_perception.checkpoint import load_checkpoint
 import pytest
 
 ROOT = Path(__file__).parents[1]
@@ -49,3 +50,21 @@ def test_every_training_command_that_it_names_exists(command: str) -> None:
 )
 def test_every_benchmark_that_it_names_exists(name: str) -> None:
     assert (ROOT / 'benchmarks' / f'{name}.py').exists()
+
+
+def test_the_figures_of_the_demo_checkpoint_are_those_in_it() -> None:
+    reached = load_checkpoint(ROOT / 'checkpoints' / 'demo.safetensors').metrics['test']
+    assert not reached['relevance']['calibrated_on']
+    action, gesture = (reached['relevance']['tasks'][task] for task in ('action', 'gesture'))
+    of_actions, of_gestures = (reached['accuracy'][task] for task in ('action', 'gesture'))
+    text = ' '.join(README.split())
+    for said in (
+        f'{of_actions:.0%} of the 9 actions and {of_gestures:.0%} of the 9 gestures',
+        f'On {action["samples"]} mixed unseen clips',
+        f'AUROC of {action["auroc"]:.3f} for actions and {gesture["auroc"]:.3f} for gestures',
+        f'calibration error of {action["ece"]:.3f} and {gesture["ece"]:.3f}',
+        f'Actions are named in {action["false_alarms"]:.1%} of the clips without one',
+        f'gestures in {gesture["false_alarms"]:.1%}',
+        f'{action["missed"]:.1%} and {gesture["missed"]:.1%} of the true ones are missed',
+    ):
+        assert said.replace('%', ' %') in text
