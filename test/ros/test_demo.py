@@ -195,7 +195,9 @@ def test_the_table_at_the_end_names_false_alarms() -> None:
         'false_alarms': {'gesture': {'labels': 1, 'results': 8}},
     }
     Report(stream).summary(summary)
-    assert '  gesture false alarms  12.5% of 8 results in scenes of no gesture\n' in stream.getvalue()
+    assert (
+        '  gesture false alarms  12.5% of 8 results in scenes of no gesture\n' in stream.getvalue()
+    )
 
 
 VIEW = View('scene 1', 1.0, (TaskView('action', 'walk', (('walk', 0.9),), True),), 'latency 9 ms')
