@@ -96,9 +96,18 @@ def found(weighting, chosen: Tensor) -> dict[str, float]:
     return {task: float(torch.isin(top, chosen).float().mean()) for task, top in tops.items()}
 
 
+def _figures(equal: Outcome, ours: Outcome) -> str:
+    found = ', '.join(f'{task} {share:.1%}' for task, share in ours.found.items())
+    return (
+        f'found {found}; accuracy {ours.accuracy:.3f}, with equal weights {equal.accuracy:.3f}; '
+        f'squared error {ours.squared_error:.3f}, with equal weights {equal.squared_error:.3f}'
+    )
+
+
 @pytest.mark.parametrize('seed', [0, 1])
 def test_corrupt_classes_are_found_and_do_less_harm(seed) -> None:
     equal, ours = (train(name, 'class', seed) for name in ('average', 'instance_level'))
+    print(f'\nclasses, seed {seed}: {_figures(equal, ours)}')
     assert ours.found['class'] >= 0.95
     assert ours.found['target'] == pytest.approx(SHARE, abs=0.08)
     assert ours.accuracy >= equal.accuracy + 0.04
@@ -107,6 +116,7 @@ def test_corrupt_classes_are_found_and_do_less_harm(seed) -> None:
 @pytest.mark.parametrize('seed', [0, 1])
 def test_corrupt_targets_are_found_and_do_less_harm(seed) -> None:
     equal, ours = (train(name, 'target', seed) for name in ('average', 'instance_level'))
+    print(f'\ntargets, seed {seed}: {_figures(equal, ours)}')
     assert ours.found['target'] >= 0.95
     assert ours.found['class'] == pytest.approx(SHARE, abs=0.08)
     assert ours.squared_error < 0.5 * equal.squared_error
