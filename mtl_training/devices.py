@@ -7,6 +7,7 @@ from typing import Any, cast
 from lightning_fabric import Fabric
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from mtl_training.config import TrainingConfig
+import torch
 
 
 def build_fabric(config: TrainingConfig) -> Fabric:
@@ -15,8 +16,13 @@ def build_fabric(config: TrainingConfig) -> Fabric:
 
     :raises ValueError: If this machine does not have them.
     """
+    has_gpu = torch.cuda.is_available() or torch.backends.mps.is_available()
+    on_cpu = config.accelerator == 'cpu' or (config.accelerator == 'auto' and not has_gpu)
+    if config.precision == '16-mixed' and on_cpu:
+        # Fabric would take another precision instead.
+        raise ValueError("precision '16-mixed' needs a GPU; a CPU can take 'bf16-mixed'.")
     try:
-        fabric = Fabric(
+        return Fabric(
             accelerator=config.accelerator,
             devices=config.devices,
             num_nodes=config.num_nodes,
@@ -27,6 +33,3 @@ def build_fabric(config: TrainingConfig) -> Fabric:
             f"accelerator '{config.accelerator}' with {config.devices} devices can't be used: "
             f'{error}'
         ) from error
-    if config.precision == '16-mixed' and fabric.device.type == 'cpu':
-        raise ValueError("precision '16-mixed' needs a GPU; a CPU can take 'bf16-mixed'.")
-    return fabric
