@@ -38,7 +38,7 @@ class OneLineParser(ArgumentParser):
     """A parser whose errors are one line, with the nearest option when one is unknown."""
 
     def __init__(self, **settings: Any) -> None:
-        super().__init__(formatter_class=_Formatter, **settings)
+        super().__init__(formatter_class=_Formatter, allow_abbrev=False, **settings)
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Print the error and leave with exit code 2."""

@@ -281,6 +281,10 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
     """
     try:
         content = yaml.safe_load(Path(path).read_text(encoding='utf-8'))
+    except FileNotFoundError as error:
+        raise ValueError(
+            f"The config '{path}' does not exist; examples are in config/training."
+        ) from error
     except (OSError, UnicodeDecodeError) as error:
         raise ValueError(f"Cannot read the config '{path}': {error}.") from error
     except yaml.YAMLError as error:

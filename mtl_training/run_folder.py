@@ -54,7 +54,8 @@ class RunFolder:
             if changed:
                 raise ValueError(
                     f"'{self.path}' holds a run with another config, it differs in: "
-                    f'{", ".join(changed)}.'
+                    f'{", ".join(changed)}. Give the options that are in {self.config}, or none '
+                    'with --resume and --out alone; another --out starts a new run.'
                 )
         self.path.mkdir(parents=True, exist_ok=True)
         with TemporaryFile(dir=self.path):

@@ -34,6 +34,16 @@ Every combination of sharing, weighting, data set and seed is a training run in 
 Finished runs are not run again and interrupted ones go on, so the same command also continues a
 comparison that was stopped, and takes up entries that were added to its config.
 
+The config names what is compared, and in ``base`` what all runs have in common:
+  base: quick.yaml                  # a training config, inline or a file beside this one
+  sharing:                          # a name for the tables: method, settings
+    STL: {name: single_task}
+    SPS: {name: cross_stitch, settings: {shared: 0.2}}
+  weighting:
+    average: {name: average}
+    DWA: {name: dwa, settings: {interval: 50}}
+  seeds: [0, 1]
+
 Examples:
   python -m mtl_training compare --config config/training/compare_small.yaml --dry-run
   python -m mtl_training compare --config config/training/compare_paper.yaml --out out/paper \\

@@ -80,7 +80,7 @@ def _print_costs(settings: CostSettings, *, as_json: bool) -> int:
         return 0
     table = Table(Column('sharing', no_wrap=True), *(title for title, _ in COST_COLUMNS.values()))
     for name, cost in costs.items():
-        values = [f'{cost[key] / unit:.1f}' for key, (_, unit) in COST_COLUMNS.items()]
+        values = [f'{cost[key] / unit:.3g}' for key, (_, unit) in COST_COLUMNS.items()]
         table.add_row(name, *values)
     Console().print(table)
     return 0

@@ -109,6 +109,8 @@ def _classes(folder: Path) -> tuple[str, ...]:
         for path in (folder / split).iterdir()
         if path.is_dir() and not path.name.startswith('.')
     }
+    if not folder.is_dir():
+        raise ValueError(f"'{folder}' is not a folder that exists, seen from '{Path.cwd()}'.")
     if not found:
         raise ValueError(f"'{folder}' holds no classes; the layout is {LAYOUT}.")
     return tuple(sorted(found))
