@@ -412,8 +412,11 @@ CLIP = ('config', 'trunks', 'clip')
         (change(*CLIP, 'widht', value=3), "clip has no entry 'widht'. Did you mean 'width'"),
         (change(*CLIP, 'width', value=-1), 'its configuration is refused: .*width must be from 1'),
         (change(*CLIP, 'width', value=10**30), 'configuration is refused: .*width must be from 1'),
-        (change(*CLIP, 'depth', value=50), 'configuration builds no network: depth must be one'),
-        (change(*CLIP, 'sharing', value='x'), "builds no network: Unknown sharing method 'x'"),
+        (change(*CLIP, 'depth', value=50), "builds no network: trunk 'clip': depth must be one"),
+        (
+            change(*CLIP, 'sharing', value='x'),
+            "builds no network: trunk 'clip': Unknown sharing method 'x'",
+        ),
         (change(*CLIP, 'sharing_settings', value={'a': 1}), r"'hard' has no setting \['a'\]"),
         (change('config', 'tasks', 'action', 'labels', value=[]), 'every task needs labels'),
         (change('config', 'tasks', value={}), 'configuration is refused: .*at least one task'),

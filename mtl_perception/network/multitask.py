@@ -44,7 +44,10 @@ class MultiTaskNetwork(nn.Module):
         self.relevance = nn.ModuleDict()
         for name, trunk in config.trunks.items():
             if tasks := config.tasks_of(name):
-                self.trunks[name] = _build_trunk(trunk, tasks)
+                try:
+                    self.trunks[name] = _build_trunk(trunk, tasks)
+                except ValueError as error:
+                    raise ValueError(f"trunk '{name}': {error}") from error
         for name, task in config.tasks.items():
             feature_dim = self.sharing(task.trunk).feature_dim
             self.heads[name] = build_head(task.kind, feature_dim, len(task.labels))

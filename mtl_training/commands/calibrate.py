@@ -23,15 +23,21 @@ from rich.progress import Progress, TaskID
 DESCRIPTION = """Teach a finished checkpoint which clips are none of a task's own.
 
 A relevance head per task is fitted on which data set each clip of the training split came from,
-and all scores are calibrated on the validation split; the weights stay as they are. On these two
-splits the figures flatter, and say so. Backgrounds,
-data sets whose clips belong to no task, help wherever the robot sees such scenes.
+and all scores are calibrated on the validation split; the weights stay as they are. Figures on
+these two splits flatter, and say so.
+
+Backgrounds, data sets whose clips belong to no task, help wherever the robot sees such scenes:
+  --relevance.background.<name>.dataset    folder, synthetic, ... as for a task
+  --relevance.background.<name>.settings.<setting>    its settings
+A rendered background is called nothing: idle people and empty places.
 
 Examples:
   python -m mtl_training calibrate --checkpoint best.safetensors --out hri.safetensors
   python -m mtl_training calibrate --checkpoint best.safetensors --out hri.safetensors \\
       --relevance.background.nothing.dataset folder \\
-      --relevance.background.nothing.settings.root videos_of_nothing"""
+      --relevance.background.nothing.settings.root videos_of_nothing
+  python -m mtl_training calibrate --checkpoint best.safetensors --out hri.safetensors \\
+      --relevance.background.nothing.dataset synthetic"""
 
 
 def main(arguments: Sequence[str]) -> int:
