@@ -110,7 +110,9 @@ def _classes(folder: Path) -> tuple[str, ...]:
         if path.is_dir() and not path.name.startswith('.')
     }
     if not folder.is_dir():
-        raise ValueError(f"'{folder}' is not a folder that exists, seen from '{Path.cwd()}'.")
+        raise ValueError(
+            f"'{folder}' is not a folder that exists, seen from '{Path.cwd()}'; the layout is {LAYOUT}."
+        )
     if not found:
         raise ValueError(f"'{folder}' holds no classes; the layout is {LAYOUT}.")
     return tuple(sorted(found))

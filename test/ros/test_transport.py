@@ -145,7 +145,8 @@ print(max(int(end, 16) - int(start, 16) for start, end in ranges))
     environ = {k: v for k, v in os.environ.items() if k not in PROFILE_VARIABLES}
     result = subprocess.run(
         [sys.executable, '-c', program],
-        env={**environ, variable: str(path)},
+        # A domain of its own: segments of others that it discovered would be mapped, too.
+        env={**environ, variable: str(path), 'ROS_DOMAIN_ID': str(1 + os.getpid() % 100)},
         capture_output=True,
         text=True,
         check=True,
