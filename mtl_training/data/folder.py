@@ -111,7 +111,8 @@ def _classes(folder: Path) -> tuple[str, ...]:
     }
     if not folder.is_dir():
         raise ValueError(
-            f"'{folder}' is not a folder that exists, seen from '{Path.cwd()}'; the layout is {LAYOUT}."
+            f"'{folder}' is not a folder that exists, seen from '{Path.cwd()}'; "
+            f'the layout is {LAYOUT}.'
         )
     if not found:
         raise ValueError(f"'{folder}' holds no classes; the layout is {LAYOUT}.")
