@@ -15,7 +15,6 @@ from functools import partial
 import json
 from pathlib import Path
 from statistics import median
-from time import perf_counter
 from typing import Any, cast
 
 from mtl_perception.network.backbones import ResNet3d
@@ -24,6 +23,8 @@ from rich.console import Console
 from rich.table import Table
 import torch
 from torch import nn, Tensor
+
+from benchmarks.timing import timed
 
 LIMITS = {'assignment': 0.45, 'weights': 0.72}
 TASKS = ('action', 'gesture')
@@ -113,7 +114,7 @@ def compare(
         # Turned round each time, so that no side always follows the other.
         for name in list(ways)[:: 1 if repetition % 2 else -1]:
             torch.manual_seed(repetition)
-            features[name], elapsed = timed(partial(run, sharing, clips, ways[name]), args)
+            features[name], elapsed = timed(partial(run, sharing, clips, ways[name]), args.device)
             if repetition:  # the first round warms up
                 times[name].append(elapsed)
         for task in TASKS:
@@ -179,15 +180,6 @@ def one_path(sharing: LearnedWeightSharing, clips: Tensor, path: list[int]) -> T
     for copies, number in zip(sharing.layers, path):
         x = cast('nn.ModuleList', copies)[number](x)
     return ResNet3d.pool(x)
-
-
-def timed(step: Callable[[], Features], args: argparse.Namespace) -> tuple[Features, float]:
-    """Return what a step returns and the seconds that it takes."""
-    start = perf_counter()
-    features = step()
-    if torch.device(args.device).type == 'cuda':
-        torch.cuda.synchronize(args.device)
-    return features, perf_counter() - start
 
 
 if __name__ == '__main__':

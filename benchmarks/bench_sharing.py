@@ -17,7 +17,6 @@ from collections.abc import Callable
 import json
 from pathlib import Path
 from statistics import median
-from time import perf_counter
 from typing import Any, cast
 
 from mtl_perception.network import MultiTaskNetwork, NetworkConfig, TaskConfig, TrunkConfig
@@ -29,6 +28,8 @@ from rich.table import Table
 import torch
 from torch import nn, Tensor
 from torch.nn.functional import cross_entropy
+
+from benchmarks.timing import timed
 
 TASKS = ('action', 'gesture')
 NUM_CLASSES = 10
@@ -129,7 +130,7 @@ def ratios_to_singles(
         for name, run in runs.items():
             # Each beside the singles, turned round each time.
             pair = [run, runs[SINGLES]][:: 1 if repetition % 2 else -1]
-            elapsed = {one: timed(one, args.device) for one in pair}
+            elapsed = {one: timed(one, args.device)[1] for one in pair}
             if repetition:  # the first round warms up
                 times[name].append(1e3 * elapsed[run])
                 ratios[name].append(elapsed[run] / elapsed[runs[SINGLES]])
@@ -202,15 +203,6 @@ def separate_tasks(sharing: LearnedWeightSharing) -> None:
     probabilities = sharing.assignment.probabilities
     own = torch.eye(probabilities.shape[1], probabilities.shape[2]) * 0.98 + 0.01
     probabilities.copy_((own / own.sum(-1, keepdim=True)).expand_as(probabilities))
-
-
-def timed(run: Run, device: str) -> float:
-    """Return the seconds that a run takes."""
-    start = perf_counter()
-    run()
-    if torch.device(device).type == 'cuda':
-        torch.cuda.synchronize(device)
-    return perf_counter() - start
 
 
 if __name__ == '__main__':

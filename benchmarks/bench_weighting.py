@@ -17,7 +17,6 @@ from collections.abc import Callable, Mapping
 import json
 from pathlib import Path
 from statistics import median
-from time import perf_counter
 from typing import Any
 
 from mtl_perception.network import MultiTaskNetwork, NetworkConfig, TaskConfig, TrunkConfig
@@ -33,6 +32,8 @@ from rich.table import Table
 import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
+
+from benchmarks.timing import timed
 
 TASKS = ('action', 'gesture')
 NUM_CLASSES = 10
@@ -119,7 +120,7 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
             # Each beside its references: a busy machine slows all. Turned round each time.
             group = [(name, step), *((other, steps[other]) for other in beside[name])]
             order = range(len(group))[:: 1 if repetition % 2 else -1]
-            elapsed = {place: timed(group[place][1], args.device) for place in order}
+            elapsed = {place: timed(group[place][1], args.device)[1] for place in order}
             if repetition:  # the first round warms up
                 times[name].append(elapsed[0])
                 for place, reference in enumerate(beside[name], start=1):
@@ -229,15 +230,6 @@ def make_batch(args: argparse.Namespace) -> tuple[dict[str, Tensor], Tensor, Ten
     clips = {task: torch.randn(shape, device=args.device) for task in TASKS}
     labels = torch.randint(NUM_CLASSES, (args.batch_size,), device=args.device)
     return clips, labels, torch.arange(args.batch_size, device=args.device)
-
-
-def timed(step: Callable[[], None], device: str) -> float:
-    """Return the seconds that a step takes."""
-    start = perf_counter()
-    step()
-    if torch.device(device).type == 'cuda':
-        torch.cuda.synchronize(device)
-    return perf_counter() - start
 
 
 if __name__ == '__main__':

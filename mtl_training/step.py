@@ -184,8 +184,8 @@ class TrainingStep:
         terms = [term for term in all_terms if term is not None]
         if not terms:
             return []
-        # Apart from the tasks' gradients, which a weighting may want to itself, but through graphs
-        # that they go through as well.
+        # Apart from the tasks' gradients, which a weighting may want to itself. A term may share
+        # its graph with them.
         self._fabric.backward(torch.stack(terms).sum(), retain_graph=True)
         found = [(p, p.grad) for p in self._trained if p.grad is not None]
         self._optimiser.zero_grad()

@@ -400,10 +400,11 @@ class Trainer:
                 f'python -m mtl_training train --resume --out {self._folder.path}'
             )
             return {'out': str(self._folder.path), 'finished': False, **self._figures()}
-        summary = {'out': str(self._folder.path), 'finished': True, **self._figures()}
+        figures = self._figures()
+        summary = {'out': str(self._folder.path), 'finished': True, **figures}
         best, evaluation = self._evaluate_best()
         if self._fabric.is_global_zero:
-            summary |= self._write_best(best, evaluation)
+            summary |= self._write_best(best, evaluation, figures)
             draw_learning_curves(self._folder.records(), self._folder.path / 'learning_curves.png')
             summary |= rounded(self._cost())
             self._folder.write_summary(summary)
@@ -445,7 +446,9 @@ class Trainer:
     def _share(self) -> tuple[int, int]:
         return self._fabric.global_rank, self._fabric.world_size
 
-    def _write_best(self, best: MultiTaskNetwork, evaluation: Evaluation) -> dict[str, Any]:
+    def _write_best(
+        self, best: MultiTaskNetwork, evaluation: Evaluation, run: Mapping[str, Any]
+    ) -> dict[str, Any]:
         """Calibrate the best network, tell its checkpoint what it reached, draw its mistakes."""
         split, checkpoint = self._last_split(), load_checkpoint(self._folder.best)
         draw_confusions(evaluation, self._folder.path / 'confusion.png')
@@ -466,7 +469,7 @@ class Trainer:
             self._folder.best,
             best,
             metrics={**checkpoint.metrics, split: figures},
-            training={**checkpoint.training, 'run': self._figures()},
+            training={**checkpoint.training, 'run': dict(run)},
             git_revision=checkpoint.git_revision,
             dtype=self._config.checkpoint_dtype,
         )
