@@ -61,6 +61,31 @@ class FramePreprocessor(nn.Module):
             images = _resample(images, self.config.resize)
         return images if self.config.crop is None else _centre_window(images, *self.config.crop)
 
+    def transform(self, size: tuple[int, int]) -> Tensor:
+        """
+        Return where :meth:`resize` puts the pixels of an image.
+
+        :param size: Height and width of the image.
+        :return: ``[2, 3]``, float64: (x', y') = matrix @ (x, y, 1), both in pixels, (0, 0) being the
+            centre of the first one.
+        """
+        (height, width), (full_height, full_width) = size, self.config.resize
+        window_height, window_width = (height, width)
+        inner_height, inner_width = full_height, full_width
+        if self.config.fit == 'crop':
+            window_height, window_width = self._window(height, width)
+        if self.config.fit == 'pad':
+            inner_height, inner_width = self._inner(height, width)
+        crop_height, crop_width = self.config.crop or self.config.resize
+        rows = [
+            _axis_map(width, window_width, inner_width, full_width, crop_width),
+            _axis_map(height, window_height, inner_height, full_height, crop_height),
+        ]
+        (x_scale, x_offset), (y_scale, y_offset) = rows
+        return torch.tensor(
+            [[x_scale, 0.0, x_offset], [0.0, y_scale, y_offset]], dtype=torch.float64
+        )
+
     def normalise(self, images: Tensor, *, channel_axis: int = -3) -> Tensor:
         """
         Return ``(images / 255 - mean) / std`` in float.
@@ -77,11 +102,17 @@ class FramePreprocessor(nn.Module):
             return height, max(1, round(height * target_width / target_height))
         return max(1, round(width * target_height / target_width)), width
 
-    def _letterbox(self, images: Tensor) -> Tensor:
-        (height, width), (full_height, full_width) = images.shape[2:], self.config.resize
+    def _inner(self, height: int, width: int) -> tuple[int, int]:
+        full_height, full_width = self.config.resize
         scale = min(full_height / height, full_width / width)
-        inner_height = min(full_height, max(1, round(height * scale)))
-        inner_width = min(full_width, max(1, round(width * scale)))
+        return (
+            min(full_height, max(1, round(height * scale))),
+            min(full_width, max(1, round(width * scale))),
+        )
+
+    def _letterbox(self, images: Tensor) -> Tensor:
+        full_height, full_width = self.config.resize
+        inner_height, inner_width = self._inner(images.shape[2], images.shape[3])
         inner = _resample(images, (inner_height, inner_width))
         if (inner_height, inner_width) == self.config.resize:
             return inner
@@ -91,6 +122,13 @@ class FramePreprocessor(nn.Module):
         padded = bars.repeat(len(images), 1, full_height, full_width)
         _centre_window(padded, inner_height, inner_width).copy_(inner)
         return padded
+
+
+def _axis_map(length: int, window: int, inner: int, full: int, crop: int) -> tuple[float, float]:
+    """Return the scale and the offset of one axis: cut, resampled, padded, cut again."""
+    start, bar, cut = (length - window) // 2, (full - inner) // 2, (full - crop) // 2
+    scale = inner / window
+    return scale, (0.5 - start) * scale - 0.5 + bar - cut
 
 
 def _centre_window(images: Tensor, height: int, width: int) -> Tensor:
