@@ -10,7 +10,7 @@ import time
 import cv2
 from mtl_training.data.synthetic import ACTIONS, FLIP_LABELS, GESTURES, SyntheticClips
 from mtl_training.data.synthetic.augmentation import augmented
-from mtl_training.data.synthetic.clips import _halved, scene_seed, SPLITS
+from mtl_training.data.synthetic.clips import halved, scene_seed, SPLITS
 from mtl_training.data.synthetic.scene import Scene, scene_rng
 import numpy as np
 import pytest
@@ -209,7 +209,7 @@ def test_halving_is_antialiased_bilinear_reduction() -> None:
         mode='bilinear',
         antialias=True,
     )[0].permute(1, 2, 0)
-    difference = np.abs(_halved(image).astype(float) - expected.numpy())[1:-1, 1:-1]
+    difference = np.abs(halved(image).astype(float) - expected.numpy())[1:-1, 1:-1]
     assert difference.max() <= 1.0
 
 

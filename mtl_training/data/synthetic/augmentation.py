@@ -13,13 +13,18 @@ def augmented(frames: Image, rng: np.random.Generator) -> tuple[Image, bool]:
     :return: The new frames, and whether they are mirrored: their label may have to change.
     """
     flipped = bool(rng.random() < 0.5)
+    return recoloured(_cropped(frames, rng, flipped), rng), flipped
+
+
+def recoloured(frames: Image, rng: np.random.Generator) -> Image:
+    """Vary light and colour, all frames ``[T, H, W, 3]`` alike; T may not be 0."""
     frames = cv2.LUT(  # type: ignore[assignment]
-        _cropped(frames, rng, flipped).reshape(len(frames), -1, 3), _colour_curve(rng)
+        frames.reshape(len(frames), -1, 3), _colour_curve(rng)
     ).reshape(frames.shape)
     if rng.random() < 0.08:  # some robots see in grey
         grey = frames @ np.array([0.299, 0.587, 0.114], np.float32)
         frames = np.repeat(grey.astype(np.uint8)[..., None], 3, axis=-1)
-    return frames, flipped
+    return frames
 
 
 def _cropped(frames: Image, rng: np.random.Generator, flipped: bool) -> Image:

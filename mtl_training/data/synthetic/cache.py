@@ -10,12 +10,12 @@ import os
 from pathlib import Path
 import sys
 import threading
-from typing import Protocol
+from typing import Any, Protocol
 
 import cv2
-from mtl_training.data.synthetic.shapes import Image
 import numpy as np
 from numpy.lib.format import open_memmap
+from numpy.typing import DTypeLike, NDArray
 from rich.console import Console
 from rich.progress import track
 
@@ -29,11 +29,13 @@ class RenderableClips(Protocol):
     def shape(self) -> tuple[int, ...]:
         """Shape of all frames, clips first."""
 
-    def render(self, index: int) -> Image:
-        """Return the frames of one clip."""
+    def render(self, index: int) -> NDArray[Any]:
+        """Return the frames of one clip, or its truth."""
 
 
-def load_or_render(folder: Path, name: str, clips: RenderableClips, workers: int) -> Image:
+def load_or_render(
+    folder: Path, name: str, clips: RenderableClips, workers: int, dtype: DTypeLike = np.uint8
+) -> NDArray[Any]:
     """
     Return all frames as a read-only memory map, rendered first where the file is not whole.
 
@@ -43,28 +45,29 @@ def load_or_render(folder: Path, name: str, clips: RenderableClips, workers: int
     :param folder: Created where missing.
     :param name: Must name everything that the frames depend on.
     :param workers: Processes that render; 0 renders in this one.
+    :param dtype: Of what is rendered.
     :raises OSError: If there is no room for the file.
     """
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f'{name}.npy'
     with _lock(folder / f'.{name}.lock'):
-        if not _is_whole(path, clips.shape):
+        if not _is_whole(path, clips.shape, dtype):
             partial = folder / f'.{name}.partial.npy'
             partial.unlink(missing_ok=True)
-            _render_all(partial, name, clips, workers)
+            _render_all(partial, name, clips, workers, dtype)
             with partial.open('rb+') as file:
                 os.fsync(file.fileno())
             partial.replace(path)
     return np.load(path, mmap_mode='r')  # type: ignore[no-any-return]
 
 
-def _is_whole(path: Path, shape: tuple[int, ...]) -> bool:
+def _is_whole(path: Path, shape: tuple[int, ...], dtype: DTypeLike) -> bool:
     """Tell whether a file holds all frames: numpy refuses one that is shorter than it says."""
     try:
         frames = np.load(path, mmap_mode='r')
     except (OSError, ValueError, EOFError):
         return False
-    return bool(frames.shape == shape and frames.dtype == np.uint8)
+    return bool(frames.shape == shape and frames.dtype == dtype)
 
 
 @contextmanager
@@ -74,8 +77,10 @@ def _lock(path: Path) -> Iterator[None]:
         yield
 
 
-def _render_all(path: Path, name: str, clips: RenderableClips, workers: int) -> None:
-    frames = open_memmap(path, mode='w+', dtype=np.uint8, shape=clips.shape)
+def _render_all(
+    path: Path, name: str, clips: RenderableClips, workers: int, dtype: DTypeLike
+) -> None:
+    frames = open_memmap(path, mode='w+', dtype=np.dtype(dtype), shape=clips.shape)
     frames.flush()
     _reserve(path)
     count = clips.shape[0]

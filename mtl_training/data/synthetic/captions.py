@@ -1,5 +1,7 @@
 """Sentences that say who does what where."""
 
+from collections.abc import Sequence
+
 from mtl_training.data.synthetic.outfits import Outfit
 import numpy as np
 
@@ -64,6 +66,13 @@ def make_caption(
     ]
     sentence = str(rng.choice(sentences))
     return f'{sentence[0].upper()}{sentence[1:]}.'
+
+
+def make_activity_caption(activities: Sequence[str], place: str) -> str:
+    """Return the sentence about people who each do something of their own."""
+    doing = [f'somebody is {activity}' for activity in activities]
+    listed = ', '.join(doing[:-1]) + ' and ' + doing[-1] if len(doing) > 1 else doing[0]
+    return f'{place[0].upper()}{place[1:]}, {listed}.'
 
 
 def make_empty_caption(place: str) -> str:

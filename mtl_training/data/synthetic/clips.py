@@ -26,7 +26,7 @@ MAX_SEED = 2**24
 _MAX_SCENES = 2**32
 # Cameras deliver frames at these rates; a clip takes those nearest to its even times.
 _FRAME_RATES = (10.0, 15.0, 20.0, 25.0, 30.0, 60.0)
-_OVERSAMPLING = 2
+OVERSAMPLING = 2
 _CLIP_LABELS = {**TASK_LABELS, BACKGROUND: BACKGROUND_LABELS}
 
 
@@ -168,9 +168,9 @@ class SyntheticClips(torch.utils.data.Dataset[ClipSample]):
 
     def render(self, index: int) -> Image:
         """Return the frames of one clip without augmentation, uint8 ``[T, H, W, 3]``."""
-        large = (self.size[0] * _OVERSAMPLING, self.size[1] * _OVERSAMPLING)
+        large = (self.size[0] * OVERSAMPLING, self.size[1] * OVERSAMPLING)
         frames = render(self.scene(index), self.times(index), large).frames
-        return np.stack([_halved(frame) for frame in frames])
+        return np.stack([halved(frame) for frame in frames])
 
     def _name(self) -> str:
         # The labels decide what is performed: in another order, other clips.
@@ -183,8 +183,8 @@ class SyntheticClips(torch.utils.data.Dataset[ClipSample]):
         return '-'.join(parts)
 
 
-def _halved(image: Image) -> Image:
+def halved(image: Image) -> Image:
     """Halve an image with the triangle filter of antialiased bilinear interpolation."""
     taps = np.array([1, 3, 3, 1], np.float32) / 8
     smooth = cv2.sepFilter2D(image, -1, taps, taps, anchor=(1, 1), borderType=cv2.BORDER_REPLICATE)
-    return smooth[::_OVERSAMPLING, ::_OVERSAMPLING]  # type: ignore[return-value]
+    return smooth[::OVERSAMPLING, ::OVERSAMPLING]  # type: ignore[return-value]

@@ -23,6 +23,8 @@ GESTURES: tuple[str, ...] = (
     'clap',
 )
 ACTIVITIES: tuple[str, ...] = ('walking', 'running', 'sitting', 'standing')
+# Scenes of people who each have one of the activities.
+ACTIVITY = 'activity'
 
 TASK_LABELS: dict[str, tuple[str, ...]] = {'action': ACTIONS, 'gesture': GESTURES}
 # Clips of no task: people who do nothing in particular, and places without anybody.

@@ -69,18 +69,25 @@ def sample_person(
         motion = {**ACTION_MOTIONS, **GESTURE_MOTIONS}[label](rng, duration_sec)
     # A few people have a seat behind them and do not use it.
     has_seat = sits or (label not in ('walk', 'run', None) and rng.random() < 0.12)
-    seat = _seat_behind(rng, body, place, heading, hips) if has_seat else None
+    seat = seat_behind(rng, body, place, heading, hips) if has_seat else None
     sway = Sway.sample(rng, 0.6 if label in ('walk', 'run') else 1.0)
     return Person(body, outfit, motion, sway, place, heading, seat=seat)
 
 
-def _seat_behind(
+def seat_behind(
     rng: np.random.Generator,
     body: Body,
     place: tuple[float, float],
     heading: float,
     hips: float,
 ) -> Seat:
+    """
+    Draw a seat that somebody's hips meet.
+
+    :param place: Of the person's feet on the ground, metres.
+    :param heading: Of the person, radians.
+    :param hips: Their height when the person sits, leg lengths.
+    """
     behind = 0.52 * body.leg
     middle = (place[0] - behind * np.sin(heading), place[1] + behind * np.cos(heading))
     height = hips * body.leg + body.ankle - 0.055 * body.height * body.girth

@@ -1,7 +1,8 @@
 """From a scene to images and their truth."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 from mtl_training.data.synthetic.camera import moved
@@ -12,8 +13,9 @@ from mtl_training.data.synthetic.people import Person
 from mtl_training.data.synthetic.poses import Array
 from mtl_training.data.synthetic.scene import Scene
 from mtl_training.data.synthetic.shapes import bounds, draw, Image, Part
+from mtl_training.data.synthetic.silhouettes import seen_areas
 from mtl_training.data.synthetic.skeleton import JOINT
-from mtl_training.data.synthetic.surroundings import picture_unit
+from mtl_training.data.synthetic.surroundings import Backdrop, picture_unit
 from mtl_training.data.synthetic.visibility import keypoint_visibility
 import numpy as np
 from numpy.typing import NDArray
@@ -45,6 +47,30 @@ class RenderedClip:
     activities: list[str]  # [P]
     frame_activities: NDArray[np.int64]  # [T, P]
     caption: str
+    areas: NDArray[np.float64] | None = None  # [T, P], of what is seen; only truth() counts it
+
+
+@dataclass(frozen=True)
+class _Staged:
+    """Everything of a scene at some times, in pixels, before it is painted."""
+
+    times: Array
+    matrices: Array  # [T, 2, 3]
+    seen: list[Projection]
+    figures: list[Figure]
+    seats: list[Part]
+    occluders: list[Part]
+
+    @property
+    def parts(self) -> list[Part]:
+        """What is drawn at its depth."""
+        return [*self.seats, *(part for figure in self.figures for part in figure.parts)]
+
+    @property
+    def owners(self) -> list[int]:
+        """Whom each of the parts belongs to; -1 nobody."""
+        counts = [len(self.seats), *(len(figure.parts) for figure in self.figures)]
+        return np.repeat(np.arange(-1, len(self.figures)), counts).tolist()  # type: ignore[no-any-return]
 
 
 class SceneRenderer:
@@ -63,11 +89,32 @@ class SceneRenderer:
         self.size = size
         self._unit = picture_unit(size)
         self._corners = 5 if self._unit < 200 else 9
-        self._backdrop = scene.surroundings.paint(scene.camera, self._unit, size)
         self._lens = scene.effects.lens(self._unit)
+
+    @cached_property
+    def _backdrop(self) -> Backdrop:
+        return self.scene.surroundings.paint(self.scene.camera, self._unit, self.size)
 
     def render(self, times_sec: Sequence[float] | Array) -> RenderedClip:
         """Render the images at some times (seconds from the start of the scene)."""
+        staged = self._stage(times_sec)
+        return self._truth(staged, self._paint(staged))
+
+    def truth(self, times_sec: Sequence[float] | Array) -> RenderedClip:
+        """
+        Return what :meth:`render` knows, without painting, and the areas of what is seen.
+
+        :return: The truth with no frames, ``[0, H, W, 3]``.
+        """
+        staged = self._stage(times_sec)
+        areas = seen_areas(
+            staged.parts, staged.owners, staged.occluders, len(staged.figures),
+            self._order(staged), self.size,
+        )  # fmt: skip
+        nothing = np.empty((0, *self.size, 3), np.uint8)
+        return replace(self._truth(staged, nothing), areas=areas)
+
+    def _stage(self, times_sec: Sequence[float] | Array) -> _Staged:
         scene, times = self.scene, np.asarray(times_sec, dtype=np.float64)
         if times.ndim != 1 or len(times) == 0 or not np.isfinite(times).all():
             raise ValueError('times_sec must be a non-empty list of finite numbers.')
@@ -78,21 +125,24 @@ class SceneRenderer:
             for person, projection in zip(scene.people, seen)
         ]
         seats, occluders = self._seats(times, matrices), self._occluders(matrices)
-        drawn = [*seats, *(part for figure in figures for part in figure.parts)]
-        frames = self._paint(times, matrices, drawn, occluders)
+        return _Staged(times, matrices, seen, figures, seats, occluders)
+
+    def _truth(self, staged: _Staged, frames: Image) -> RenderedClip:
+        scene, times = self.scene, staged.times
         activities = _people(
             [person.motion.activities(times) for person in scene.people], (len(times),), np.int64
         )
-        pixels = _people([projection.pixels[:, :17] for projection in seen], (len(times), 17, 2))
-        depths = _people([projection.depth[:, :17] for projection in seen], (len(times), 17))
-        visible = keypoint_visibility(pixels, depths, figures, seats + occluders, self.size)
+        pixels = _people([seen.pixels[:, :17] for seen in staged.seen], (len(times), 17, 2))
+        depths = _people([seen.depth[:, :17] for seen in staged.seen], (len(times), 17))
+        screens = staged.seats + staged.occluders
+        visible = keypoint_visibility(pixels, depths, staged.figures, screens, self.size)
         return RenderedClip(
             frames=frames,
             action=scene.label if scene.task == 'action' else None,
             gesture=scene.label if scene.task == 'gesture' else None,
             keypoints=np.concatenate([pixels, visible[..., None]], axis=-1).astype(np.float32),
             boxes=_people(
-                [self._boxes(figure, len(times)) for figure in figures],
+                [self._boxes(figure, len(times)) for figure in staged.figures],
                 (len(times), 4),
                 np.float32,
             ),
@@ -138,16 +188,19 @@ class SceneRenderer:
             for occluder in self.scene.occluders
         ]
 
-    def _paint(
-        self,
-        times: Array,
-        matrices: Array,
-        parts: list[Part],
-        occluders: list[Part],
-    ) -> Image:
-        scene = self.scene
-        depths = np.array([part.depth for part in parts]).reshape(len(parts), len(times))
+    def _order(self, staged: _Staged) -> list[list[int]]:
+        """Return which parts are drawn at each time, the farthest first."""
+        parts = staged.parts
+        depths = np.array([part.depth for part in parts]).reshape(len(parts), len(staged.times))
         order = np.argsort(-depths, axis=0, kind='stable')
+        return [
+            [index for index in order[:, t] if depths[index, t] > _NEAREST]
+            for t in range(len(staged.times))
+        ]
+
+    def _paint(self, staged: _Staged) -> Image:
+        scene, times, matrices = self.scene, staged.times, staged.matrices
+        parts, order = staged.parts, self._order(staged)
         shadows = [self._shadow(person, times, matrices) for person in scene.people]
         pan = self._pan(times)
         frames = np.empty((len(times), *self.size, 3), np.uint8)
@@ -155,10 +208,9 @@ class SceneRenderer:
             image = self._backdrop.frame(float(time_sec), matrices[t], self.size, float(pan[t]))
             for middle, half_axes in shadows:
                 darken(image, middle[t], half_axes[t], scene.effects.shadow)
-            for index in order[:, t]:
-                if depths[index, t] > _NEAREST:
-                    draw(image, parts[index], t)
-            for part in occluders:
+            for index in order[t]:
+                draw(image, parts[index], t)
+            for part in staged.occluders:
                 draw(image, part, t)
             frames[t] = scene.effects.apply(image, float(time_sec), self._lens)
         return frames

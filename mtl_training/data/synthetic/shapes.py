@@ -51,6 +51,13 @@ def draw(image: Image, part: Part, frame: int) -> None:
             cv2.fillConvexPoly(image, layer.fixed[frame], layer.colour, cv2.LINE_AA, _SHIFT)
 
 
+def outline(image: Image, part: Part, frame: int, number: int) -> None:
+    """Write a number wherever one part is drawn at one time; ``image`` is ``[H, W]``."""
+    for layer in part.layers:
+        if layer.shown is None or layer.shown[frame]:
+            cv2.fillConvexPoly(image, layer.fixed[frame], number, cv2.LINE_8, _SHIFT)
+
+
 def bounds(parts: Iterable[Part], num_frames: int) -> Array:
     """Return the boxes (x0, y0, x1, y1) that enclose all layers, ``[T, 4]``."""
     low = np.full((num_frames, 2), np.inf)
