@@ -134,7 +134,7 @@ class FrameTruths:
         rows[: len(scene.people)] = np.concatenate(
             [
                 boxes,
-                keypoints.reshape(*boxes.shape[:2], -1),
+                keypoints.reshape(*boxes.shape[:2], 3 * NUM_KEYPOINTS),
                 clip.areas[..., None] / OVERSAMPLING**2,
                 clip.frame_activities[..., None],
             ],
