@@ -9,6 +9,7 @@ from math import isfinite
 import types
 from typing import Any, get_args, get_origin, get_type_hints, TypeVar, Union
 
+from mtl_perception.network.pose.skeleton import KEYPOINTS
 from torch import nn
 
 T = TypeVar('T')
@@ -17,9 +18,21 @@ T = TypeVar('T')
 KINETICS_MEAN = (0.43216, 0.394666, 0.37645)
 KINETICS_STD = (0.22803, 0.22145, 0.216989)
 FITS = ('crop', 'pad', 'stretch')
-BACKBONES = ('resnet3d',)
+# What each kind of backbone looks at.
+INPUTS = {'resnet3d': 'clip', 'resnet2d': 'frame'}
+BACKBONES = tuple(INPUTS)
 NORMS = ('batch', 'group')
-TASK_KINDS = ('classification',)
+# The branch of single frames: boxes and joints from its trunk, then whose joints they are, and
+# what each person does.
+FRAME_KINDS = ('detection', 'keypoints', 'association', 'activity')
+TASK_KINDS = ('classification', *FRAME_KINDS)
+# Labels that no data set needs to tell.
+FIXED_LABELS: dict[str, tuple[str, ...]] = {
+    'detection': ('person',),
+    'keypoints': KEYPOINTS,
+    'association': KEYPOINTS,
+}
+FRAME_MULTIPLE = 32  # pixels: the stride of the deepest layer
 # Far beyond any use; a damaged or hostile config must not ask for all memory.
 MAX_SIDE = 8192
 MAX_WIDTH = 1024
@@ -64,6 +77,7 @@ class TrunkConfig:
     depth: int = 18
     width: int = 64  # channels of the stem and of the first stage
     norm: str = 'batch'  # or 'group': each clip by itself, the same in training and evaluation
+    norm_eps: float = 1e-5  # of batch norms in a frame trunk
     sharing: str = 'hard'
     sharing_settings: dict[str, Any] = field(default_factory=dict)
     num_frames: int = 32
@@ -83,6 +97,31 @@ class TrunkConfig:
         # Written so that NaN is refused too.
         if not 0 < self.clip_seconds < float('inf'):
             raise ValueError(f'clip_seconds must be positive, got {self.clip_seconds}.')
+        if not 0 <= self.norm_eps < 1:
+            raise ValueError(f'norm_eps must lie in [0, 1), got {self.norm_eps}.')
+        if self.input == 'frame':
+            self._check_frame_trunk()
+
+    @property
+    def input(self) -> str:
+        """Return what the trunk looks at: 'clip' or 'frame'."""
+        return INPUTS[self.backbone]
+
+    def _check_frame_trunk(self) -> None:
+        if self.sharing != 'hard' or self.sharing_settings:
+            raise ValueError(
+                "sharing must be 'hard' without settings for a frame trunk: its tasks share one "
+                f'backbone and have pyramids of their own, got {self.sharing!r}.'
+            )
+        if self.norm != 'batch':
+            raise ValueError(f"norm must be 'batch' for a frame trunk, got {self.norm!r}.")
+        if self.subtract_mean:
+            raise ValueError('subtract_mean must not be set for a frame trunk: it needs a clip.')
+        if any(side % FRAME_MULTIPLE for side in self.preprocessing.size):
+            raise ValueError(
+                f'preprocessing must give sizes that are multiples of {FRAME_MULTIPLE} for a '
+                f'frame trunk, got {self.preprocessing.size}.'
+            )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -93,10 +132,21 @@ class TaskConfig:
     kind: str = 'classification'
     trunk: str = 'clip'
     relevance: bool = False  # whether it knows clips that are none of its own
+    settings: dict[str, Any] = field(default_factory=dict)  # of the head, by its kind
 
     def __post_init__(self) -> None:
         if self.kind not in TASK_KINDS:
             raise ValueError(f'kind must be one of {TASK_KINDS}, got {self.kind!r}.')
+        if self.kind in FIXED_LABELS:
+            if self.labels not in ((), FIXED_LABELS[self.kind]):
+                raise ValueError(
+                    f'labels of a task of kind {self.kind} are fixed, got {list(self.labels)}.'
+                )
+            object.__setattr__(self, 'labels', FIXED_LABELS[self.kind])
+        if self.kind != 'classification' and self.relevance:
+            raise ValueError(f'relevance is for clip tasks, the kind is {self.kind!r}.')
+        if self.kind == 'classification' and self.settings:
+            raise ValueError(f'settings must be empty, got {self.settings} for a clip task.')
         if '' in self.labels:
             raise ValueError(f'labels must not be empty strings, got {list(self.labels)}.')
         if len(set(self.labels)) != len(self.labels):
@@ -127,6 +177,29 @@ class NetworkConfig:
                     f"task '{name}' is fed by trunk '{task.trunk}', "
                     f'known trunks: {sorted(self.trunks)}.'
                 )
+            wanted = 'frame' if task.kind in FRAME_KINDS else 'clip'
+            if (found := self.trunks[task.trunk].input) != wanted:
+                raise ValueError(
+                    f"task '{name}' of kind {task.kind} needs a trunk of {wanted}s, "
+                    f"'{task.trunk}' looks at {found}s."
+                )
+        for kind in FRAME_KINDS:
+            if len(same := [n for n, task in self.tasks.items() if task.kind == kind]) > 1:
+                raise ValueError(f'there must be one task of kind {kind} at most, got {same}.')
+        if len(frames := {t.trunk for t in self.tasks.values() if t.kind in FRAME_KINDS}) > 1:
+            raise ValueError(f'all frame tasks must share one trunk, got {sorted(frames)}.')
+
+    def task_of_kind(self, kind: str) -> str | None:
+        """Return the task of one of the :data:`FRAME_KINDS`, if there is one."""
+        return next((name for name, task in self.tasks.items() if task.kind == kind), None)
+
+    def trunks_of(self, input: str) -> dict[str, TrunkConfig]:
+        """Return the trunks that feed tasks and look at 'clip' or 'frame'."""
+        return {
+            name: trunk
+            for name, trunk in self.trunks.items()
+            if trunk.input == input and self.tasks_of(name)
+        }
 
     def tasks_of(self, trunk: str) -> list[str]:
         """Return the names of the tasks that a trunk feeds, in the order of the config."""

@@ -18,7 +18,10 @@ BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 
 def fold_batch_norms(module: M) -> M:
     """
-    Fold every batch norm that directly follows a convolution in a ``Sequential``, in place.
+    Fold every batch norm that directly follows a convolution, in place.
+
+    Follows: in a ``Sequential``, or as ``bn1`` to ``bn3`` after ``conv1`` to ``conv3`` in a module
+    that names them so, as torchvision's ResNets and their blocks do.
 
     :param module: A module in evaluation mode; its outputs stay equal.
     :return: The same module, an identity in place of each folded batch norm.
@@ -28,6 +31,13 @@ def fold_batch_norms(module: M) -> M:
             if isinstance(first, CONVOLUTIONS) and isinstance(second, BATCH_NORMS):
                 sequential[i] = _folded(first, second)
                 sequential[i + 1] = nn.Identity()
+    for block in list(module.modules()):
+        for number in ('1', '2', '3'):
+            convolution = getattr(block, f'conv{number}', None)
+            norm = getattr(block, f'bn{number}', None)
+            if isinstance(convolution, CONVOLUTIONS) and isinstance(norm, BATCH_NORMS):
+                setattr(block, f'conv{number}', _folded(convolution, norm))
+                setattr(block, f'bn{number}', nn.Identity())
     return module
 
 

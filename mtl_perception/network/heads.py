@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from mtl_perception.network.config import from_mapping, TaskConfig
+from mtl_perception.network.pose.activity import ActivityClassifier, ActivityConfig
+from mtl_perception.network.pose.association import AssociationConfig, PoseResidualNetwork
+from mtl_perception.network.pose.detection import DetectionBranch, DetectionConfig
+from mtl_perception.network.pose.keypoints import KeypointBranch, KeypointConfig
 import torch
 from torch import nn, Tensor
 
@@ -51,13 +58,38 @@ class RelevanceHead(nn.Module):
         return torch.cat([relevance * labels, 1 - relevance], dim=1)
 
 
-HEADS: dict[str, type[ClassificationHead]] = {
-    'classification': ClassificationHead,
+# What a task's `settings` may say, by its kind.
+SETTINGS: dict[str, type[Any]] = {
+    'detection': DetectionConfig,
+    'keypoints': KeypointConfig,
+    'association': AssociationConfig,
+    'activity': ActivityConfig,
 }
 
 
-def build_head(kind: str, feature_dim: int, num_outputs: int) -> nn.Module:
-    """Build the head for a kind of task."""
-    if kind not in HEADS:
-        raise ValueError(f"Unknown kind of task '{kind}'; known kinds: {sorted(HEADS)}.")
-    return HEADS[kind](feature_dim, num_outputs)
+def settings_of(name: str, task: TaskConfig) -> Any:
+    """
+    Return the settings of a frame task's head, checked.
+
+    :raises ValueError: Naming the entry, the rule and what was found.
+    """
+    return from_mapping(SETTINGS[task.kind], task.settings, f'tasks.{name}.settings')
+
+
+def build_head(name: str, task: TaskConfig, trunk: Any) -> nn.Module:
+    """
+    Build the head of a task.
+
+    :param trunk: What feeds it: a sharing method with its ``feature_dim``, or a frame trunk with
+        its ``channels``.
+    """
+    if task.kind == 'classification':
+        return ClassificationHead(trunk.feature_dim, len(task.labels))
+    settings = settings_of(name, task)
+    if task.kind == 'detection':
+        return DetectionBranch(trunk.channels, settings)
+    if task.kind == 'keypoints':
+        return KeypointBranch(trunk.channels, settings)
+    if task.kind == 'association':
+        return PoseResidualNetwork(settings)
+    return ActivityClassifier(settings, len(task.labels))

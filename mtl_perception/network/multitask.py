@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 import copy
 from functools import partial
-from typing import cast
+from typing import Any, cast
 
 from mtl_perception.network.backbones import build_backbone
+from mtl_perception.network.backbones.resnet2d import ResNet2d
 from mtl_perception.network.config import NetworkConfig, TrunkConfig
 from mtl_perception.network.heads import build_head, RelevanceHead
+from mtl_perception.network.pose.activity import ActivityClassifier, normalised_poses
+from mtl_perception.network.pose.association import PoseResidualNetwork
+from mtl_perception.network.pose.decoding import box_candidates, find_poses, People, suppress
+from mtl_perception.network.pose.detection import DetectionBranch
+from mtl_perception.network.pose.keypoints import KeypointBranch
+from mtl_perception.network.pose.skeleton import NUM_KEYPOINTS
+from mtl_perception.network.pose.trunk import FrameTrunk
 from mtl_perception.network.sharing import build_sharing, SampleLosses, SharingMethod
+import torch
 from torch import nn, Tensor
 from torch.nn import functional
 
@@ -19,9 +28,9 @@ class MultiTaskNetwork(nn.Module):
     """
     All trunks and heads that a config asks for, and nothing else.
 
-    ``trunks`` maps the name of a trunk to its sharing method, ``heads`` the name of a task to
-    its head, ``relevance`` that of a task which has one to its relevance head. A trunk that feeds
-    no task is not built.
+    ``trunks`` maps the name of a trunk to its sharing method (that of frames to its one backbone),
+    ``heads`` the name of a task to its head, ``relevance`` that of a task which has one to its
+    relevance head. A trunk that feeds no task is not built.
     """
 
     def __init__(self, config: NetworkConfig) -> None:
@@ -29,7 +38,7 @@ class MultiTaskNetwork(nn.Module):
         Build the network with fresh weights.
 
         :param config: Its tasks must carry their labels.
-        :raises ValueError: If a task has no labels, or a trunk's settings don't fit its kind.
+        :raises ValueError: If a task has no labels, or settings don't fit their kind.
         """
         super().__init__()
         unlabelled = [name for name, task in config.tasks.items() if not task.labels]
@@ -49,10 +58,9 @@ class MultiTaskNetwork(nn.Module):
                 except ValueError as error:
                     raise ValueError(f"trunk '{name}': {error}") from error
         for name, task in config.tasks.items():
-            feature_dim = self.sharing(task.trunk).feature_dim
-            self.heads[name] = build_head(task.kind, feature_dim, len(task.labels))
+            self.heads[name] = build_head(name, task, self.trunks[task.trunk])
             if task.relevance:
-                self.relevance[name] = RelevanceHead(feature_dim)
+                self.relevance[name] = RelevanceHead(self.sharing(task.trunk).feature_dim)
 
     def sharing(self, trunk: str) -> SharingMethod:
         """Return the sharing method of a trunk."""
@@ -60,20 +68,112 @@ class MultiTaskNetwork(nn.Module):
             raise ValueError(f"Unknown trunk '{trunk}'; trunks with tasks: {list(self.trunks)}.")
         return cast('SharingMethod', self.trunks[trunk])
 
-    def forward(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def forward(self, inputs: Mapping[str, Tensor]) -> dict[str, Any]:
         """
-        Return the logits of every task whose trunk is given an input.
+        Return the outputs of every task whose trunk is given an input.
 
-        :param inputs: Normalised input per trunk; a clip trunk takes ``[B, 3, T, H, W]``.
-        :return: ``[B, C]`` per task.
+        :param inputs: Normalised input per trunk: ``[B, 3, T, H, W]`` for one of clips,
+            ``[B, 3, H, W]`` for one of frames.
+        :return: Logits ``[B, C]`` per clip task, a :class:`DetectionOutput` and a
+            :class:`KeypointOutput` for those tasks; what is said of each person takes poses, not
+            frames: :meth:`people` and :meth:`activities`.
         """
-        return {task: self.heads[task](values) for task, values in self.features(inputs).items()}
+        outputs: dict[str, Any] = {}
+        for trunk, batch in inputs.items():
+            if self.config.trunks[trunk].input == 'frame':
+                maps = self.trunks[trunk](batch)
+                for task in self.config.tasks_of(trunk):
+                    if (output := self._frame_output(task, maps, batch)) is not None:
+                        outputs[task] = output
+            else:
+                features = self.features({trunk: batch})
+                outputs |= {task: self.heads[task](x) for task, x in features.items()}
+        return outputs
+
+    def people(self, frames: Tensor) -> People:
+        """
+        Return the people in frames, with their boxes and joints.
+
+        :param frames: Normalised, ``[B, 3, H, W]``; the network must have a task of detection.
+            Without tasks of keypoints and of association no joint is found.
+        """
+        trunk = self.config.tasks[self._require('detection')].trunk
+        return self.people_of(self({trunk: frames}), (frames.shape[2], frames.shape[3]))
+
+    def people_of(self, outputs: Mapping[str, Any], image_size: tuple[int, int]) -> People:
+        """
+        Return the people that the outputs of the frame tasks speak of.
+
+        :param outputs: Of :meth:`forward`.
+        :param image_size: Height and width of the network's input, pixels.
+        """
+        detection = self._require('detection')
+        branch = cast('DetectionBranch', self.heads[detection])
+        candidates = box_candidates(outputs[detection], branch.config, image_size)
+        return self.poses_in(*suppress(*candidates, branch.config), outputs)
+
+    def poses_in(self, boxes: Tensor, scores: Tensor, outputs: Mapping[str, Any]) -> People:
+        """
+        Return people with given boxes, and the joints that the outputs show in them.
+
+        :param boxes: xyxy in pixels of the input, ``[B, N, 4]``.
+        :param scores: ``[B, N]``; 0 marks padding.
+        """
+        keypoints = self.config.task_of_kind('keypoints')
+        association = self.config.task_of_kind('association')
+        if keypoints is None or association is None:
+            nothing = boxes.new_full((*scores.shape, NUM_KEYPOINTS, 3), torch.nan)
+            nothing[..., 2] = 0
+            return People(boxes, scores, nothing, torch.zeros_like(scores))
+        return find_poses(
+            outputs[keypoints].heatmaps,
+            boxes,
+            scores,
+            cast('PoseResidualNetwork', self.heads[association]),
+            cast('KeypointBranch', self.heads[keypoints]).config,
+        )
+
+    def activities(self, keypoints: Tensor, boxes: Tensor, image_size: Tensor) -> Tensor:
+        """
+        Return the probabilities of what people do.
+
+        :param keypoints: ``[N, T, 17, 3]`` as (x, y, score), oldest first, T being the ``history``
+            of the task; what is missing is NaN or has the score 0.
+        :param boxes: The newest of each person, xyxy ``[N, 4]``, in the same pixels.
+        :param image_size: Height and width of that image, ``[2]``.
+        :return: ``[N, C]``, float32.
+        """
+        task = self._require('activity')
+        logits = self.heads[task](self.activity_inputs(keypoints, boxes, image_size))
+        return logits.float().softmax(1)  # type: ignore[no-any-return]
+
+    def activity_inputs(self, keypoints: Tensor, boxes: Tensor, image_size: Tensor) -> Tensor:
+        """Return the inputs of the activity classifier for :meth:`activities`, ``[N, T * 34]``."""
+        head = cast('ActivityClassifier', self.heads[self._require('activity')])
+        if head.config.normalise == 'image':
+            height, width = image_size.to(boxes).unbind()
+            zero = torch.zeros_like(width)
+            boxes = torch.stack([zero, zero, width - 1, height - 1]).expand(len(boxes), 4)
+        poses = normalised_poses(keypoints, boxes, history=head.config.history)
+        return poses.to(next(head.parameters()).dtype)
+
+    def _frame_output(self, task: str, maps: Sequence[Tensor], frames: Tensor) -> Any:
+        kind = self.config.tasks[task].kind
+        if kind == 'detection':
+            return self.heads[task](maps, (frames.shape[2], frames.shape[3]))
+        return self.heads[task](maps) if kind == 'keypoints' else None
+
+    def _require(self, kind: str) -> str:
+        task = self.config.task_of_kind(kind)
+        if task is None:
+            raise ValueError(f'the network has no task of kind {kind}.')
+        return task
 
     def features(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """
-        Return what the heads see of every task whose trunk is given an input.
+        Return what the heads see of every clip task whose trunk is given an input.
 
-        :param inputs: As for :meth:`forward`.
+        :param inputs: Normalised clips per trunk, ``[B, 3, T, H, W]``.
         :return: ``[B, D]`` per task.
         """
         features: dict[str, Tensor] = {}
@@ -83,9 +183,9 @@ class MultiTaskNetwork(nn.Module):
 
     def scores(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """
-        Return the probabilities of every task whose trunk is given an input.
+        Return the probabilities of every clip task whose trunk is given an input.
 
-        :param inputs: As for :meth:`forward`.
+        :param inputs: As for :meth:`features`.
         :return: ``[B, C + 1]`` per task, float32: of its labels and, last, that nothing of the
             task is to be seen, which is 0 for a task without a relevance head.
         """
@@ -99,21 +199,29 @@ class MultiTaskNetwork(nn.Module):
             return cast('RelevanceHead', self.relevance[task]).scores(features, logits)
         return functional.pad(logits.float().softmax(1), (0, 1))
 
-    def forward_tasks(
-        self, clips: Mapping[str, Tensor], *, merge: bool = True
-    ) -> dict[str, Tensor]:
+    def forward_tasks(self, inputs: Mapping[str, Tensor], *, merge: bool = True) -> dict[str, Any]:
         """
-        Return the logits of each task for its own batch.
+        Return the outputs of each task for its own batch.
 
-        :param clips: Normalised input per task; tasks may be absent, batch sizes may differ.
+        :param inputs: Per task; tasks may be absent, batch sizes may differ. Normalised clips or
+            frames; for a task of association the maps of people's joints, for one of activity
+            normalised poses.
         :param merge: See :meth:`SharingMethod.forward_tasks`.
-        :return: ``[B, C]`` per task given, in the order of ``clips``; in training mode
-            ``[S * B, C]`` where a sharing method samples (:meth:`SharingMethod.forward_task`).
+        :return: As of :meth:`forward`, per task given and in their order; in training mode logits
+            are ``[S * B, C]`` where a sharing method samples (:meth:`SharingMethod.forward_task`).
         """
-        features: dict[str, Tensor] = {}
-        for trunk, batches in self._by_trunk(clips).items():
-            features.update(self.sharing(trunk).forward_tasks(batches, merge=merge))
-        return {task: self.heads[task](features[task]) for task in clips}
+        outputs: dict[str, Any] = {}
+        for trunk, batches in self._by_trunk(inputs).items():
+            features: Mapping[str, Any] = self.sharing(trunk).forward_tasks(batches, merge=merge)
+            for task, values in features.items():
+                if self.config.trunks[trunk].input == 'frame':
+                    outputs[task] = self._frame_output(task, values, inputs[task])
+                else:
+                    outputs[task] = self.heads[task](values)
+        return {
+            task: outputs[task] if task in outputs else self.heads[task](batch)
+            for task, batch in inputs.items()
+        }
 
     def search(self, clips: Mapping[str, Tensor], losses: SampleLosses) -> None:
         """
@@ -141,6 +249,8 @@ class MultiTaskNetwork(nn.Module):
         for task, batch in clips.items():
             if task not in self.heads:
                 raise ValueError(f"Unknown task '{task}'; known tasks: {list(self.heads)}.")
+            if self.config.tasks[task].kind in ('association', 'activity'):
+                continue
             trunk = self.config.tasks[task].trunk
             by_trunk.setdefault(trunk, {})[task] = self._prepared(trunk, batch)
         return by_trunk
@@ -162,10 +272,16 @@ class MultiTaskNetwork(nn.Module):
         deployed = copy.deepcopy(self).eval()
         for name in list(deployed.trunks):
             deployed.trunks[name] = deployed.sharing(name).deploy()
+        for head in deployed.heads.values():
+            if isinstance(head, KeypointBranch):
+                head.deploy()
         return deployed.requires_grad_(False)
 
 
-def _build_trunk(config: TrunkConfig, tasks: list[str]) -> SharingMethod:
+def _build_trunk(config: TrunkConfig, tasks: list[str]) -> nn.Module:
+    if config.input == 'frame':
+        backbone = ResNet2d(config.depth, config.width, config.norm_eps)
+        return FrameTrunk(backbone, tasks)
     make_trunk = partial(
         build_backbone, config.backbone, depth=config.depth, width=config.width, norm=config.norm
     )

@@ -66,8 +66,8 @@ class FramePreprocessor(nn.Module):
         Return where :meth:`resize` puts the pixels of an image.
 
         :param size: Height and width of the image.
-        :return: ``[2, 3]``, float64: (x', y') = matrix @ (x, y, 1), both in pixels, (0, 0) being the
-            centre of the first one.
+        :return: ``[2, 3]``, float64: (x', y') = matrix @ (x, y, 1), both in pixels, (0, 0) being
+            the centre of the first one.
         """
         (height, width), (full_height, full_width) = size, self.config.resize
         window_height, window_width = (height, width)

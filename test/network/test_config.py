@@ -19,7 +19,7 @@ from mtl_perception.network import (
 from mtl_perception.network.backbones import BACKBONES
 from mtl_perception.network.config import BACKBONES as BACKBONE_NAMES
 from mtl_perception.network.config import FITS, RESERVED_NAMES, TASK_KINDS
-from mtl_perception.network.heads import HEADS
+from mtl_perception.network.heads import SETTINGS
 import pytest
 
 names = st.from_regex(r'[a-z_][a-z0-9_]{0,11}', fullmatch=True).filter(
@@ -105,8 +105,8 @@ def test_any_plain_value_is_read_or_refused_by_a_value_error(block: Any) -> None
 
 
 def test_names_in_the_config_are_those_of_the_tables() -> None:
-    assert set(BACKBONE_NAMES) == set(BACKBONES)
-    assert set(TASK_KINDS) == set(HEADS)
+    assert set(BACKBONE_NAMES) == {*BACKBONES, 'resnet2d'}
+    assert set(TASK_KINDS) == {'classification', *SETTINGS}
 
 
 NAN, INF = float('nan'), float('inf')

@@ -1,0 +1,1 @@
+"""The branch of single frames: person boxes, joints, whose joints they are, and what people do."""

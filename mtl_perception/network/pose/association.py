@@ -1,0 +1,168 @@
+"""The Pose Residual Network: which of the joints found in a box are those of its person."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from mtl_perception.network.pose.skeleton import NUM_KEYPOINTS
+import torch
+from torch import nn, Tensor
+from torch.nn.functional import conv2d
+
+SOFTMAXES = ('joint', 'global')
+INPUT_SIGMA, TARGET_SIGMA = 1.0, 2.0  # cells
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AssociationConfig:
+    """Settings of :class:`PoseResidualNetwork`."""
+
+    height: int = 56  # cells of a person's map
+    width: int = 36
+    hidden: int = 1024
+    dropout: float = 0.5
+    softmax: str = 'joint'  # over the cells of each joint, or 'global': over all joints together
+    margin: float = 0.21  # by which a box is enlarged on each side, as a share of its side
+    window: int = 15  # cells around a joint whose output speaks for it
+
+    def __post_init__(self) -> None:
+        for name in ('height', 'width', 'hidden', 'window'):
+            if getattr(self, name) < 1:
+                raise ValueError(f'{name} must be at least 1, got {getattr(self, name)}.')
+        if self.window % 2 == 0:
+            raise ValueError(f'window must be odd, got {self.window}.')
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f'dropout must lie in [0, 1), got {self.dropout}.')
+        if self.softmax not in SOFTMAXES:
+            raise ValueError(f'softmax must be one of {SOFTMAXES}, got {self.softmax!r}.')
+        if not 0 <= self.margin <= 2:
+            raise ValueError(f'margin must lie in [0, 2], got {self.margin}.')
+
+
+class PoseResidualNetwork(nn.Module):
+    """
+    A residual perceptron on the maps of a person's joints (Kocabas et al., 2018).
+
+    ``y = psi(X) + X``, then a softmax over the cells of each joint, as the authors trained it; one
+    softmax over everything, as some ports have it, is ``softmax: global``.
+    """
+
+    def __init__(self, config: AssociationConfig) -> None:
+        super().__init__()
+        self.config = config
+        size = NUM_KEYPOINTS * config.height * config.width
+        self.layers = nn.Sequential(
+            nn.Linear(size, config.hidden),
+            nn.ReLU(inplace=True),
+            nn.Dropout(config.dropout),
+            nn.Linear(config.hidden, config.hidden),
+            nn.ReLU(inplace=True),
+            nn.Dropout(config.dropout),
+            nn.Linear(config.hidden, size),
+            nn.ReLU(inplace=True),
+        )
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """
+        Return the logarithms of the probabilities of the cells.
+
+        :param maps: ``[N, 17, height, width]``, as :func:`joint_maps` makes them.
+        :return: Of the same shape, float32.
+        """
+        logits = self.layers(maps.flatten(1)).float().view_as(maps) + maps.float()
+        if self.config.softmax == 'global':
+            return logits.flatten(1).log_softmax(1).view_as(maps)
+        return logits.flatten(2).log_softmax(2).view_as(maps)
+
+
+def joint_cells(points: Tensor, boxes: Tensor, config: AssociationConfig) -> tuple[Tensor, Tensor]:
+    """
+    Return the cells of points in the maps of boxes, and whether they lie in the enlarged boxes.
+
+    :param points: (x, y), ``[..., 2]``.
+    :param boxes: xyxy, ``[..., 4]``, of a shape that broadcasts with that of the points.
+    :return: Row-major numbers of cells, int64, and bools; a cell outside the map is that at its
+        border.
+    """
+    low, high = boxes[..., :2], boxes[..., 2:]
+    sides = (high - low).clamp_min(1e-6)
+    counts = torch.tensor([config.width, config.height], device=points.device)
+    # Whole pixels, as in the source's code.
+    cells = ((points - low) * counts / sides.ceil().clamp_min(1.0)).nan_to_num(0.0).long()
+    cells = torch.minimum(cells.clamp_min(0), counts - 1)
+    margin = config.margin * sides
+    # Written so that NaN lies outside.
+    is_inside = ((points >= low - margin) & (points <= high + margin)).all(-1)
+    return cells[..., 1] * config.width + cells[..., 0], is_inside
+
+
+def joint_maps(cells: Tensor, counts: Tensor, config: AssociationConfig, sigma: float) -> Tensor:
+    """
+    Paint impulses of height 1 into maps and blur them; the sum of each impulse stays 1.
+
+    :param cells: Numbers of cells, ``[N, 17, K]``.
+    :param counts: Whether each is to be painted, bool ``[N, 17, K]``.
+    :param sigma: Of the blur, cells.
+    :return: ``[N, 17, height, width]``, float32.
+    """
+    flat = torch.zeros(
+        (*cells.shape[:2], config.height * config.width), device=cells.device, dtype=torch.float32
+    )
+    flat = flat.scatter_reduce(2, cells, counts.float(), 'amax')
+    maps = flat.flatten(0, 1).view(-1, 1, config.height, config.width)
+    kernel = _gaussian(sigma, maps.device)
+    radius = len(kernel) // 2
+    maps = conv2d(maps, kernel.view(1, 1, -1, 1), padding=(radius, 0))
+    maps = conv2d(maps, kernel.view(1, 1, 1, -1), padding=(0, radius))
+    return maps.view(*cells.shape[:2], config.height, config.width)
+
+
+def _gaussian(sigma: float, device: torch.device) -> Tensor:
+    radius = int(4 * sigma + 0.5)
+    offsets = torch.arange(-radius, radius + 1, device=device, dtype=torch.float32)
+    weights = torch.exp(-offsets.square() / (2 * sigma**2))
+    return weights / weights.sum()
+
+
+def window_sums(maps: Tensor, cells: Tensor, window: int) -> Tensor:
+    """
+    Return the sums of windows of maps.
+
+    :param maps: ``[N, 17, height, width]``.
+    :param cells: The cell in the middle of each window, ``[N, 17, K]``.
+    :return: ``[N, 17, K]``.
+    """
+    radius = window // 2
+    sums = maps.flatten(0, 1).unsqueeze(1)
+    ones = torch.ones(1, 1, window, 1, device=maps.device, dtype=maps.dtype)
+    sums = conv2d(sums, ones, padding=(radius, 0))
+    sums = conv2d(sums, ones.transpose(2, 3), padding=(0, radius))
+    return sums.view(*maps.shape[:2], -1).gather(2, cells)
+
+
+def assign(scores: Tensor) -> Tensor:
+    """
+    Give every person one peak of each joint at most, and every peak to one: best pairs first.
+
+    Pairs that are each other's best are settled together, for all joints at once, until none is
+    left; this is what going through all pairs from the best to the worst gives.
+
+    :param scores: Of every person and peak, ``[B, N, J, K]``; 0 or less for what must not be.
+    :return: The number of the peak, ``[B, N, J]``; -1 where there is none.
+    """
+    left = scores.clone()
+    chosen = torch.full(scores.shape[:3], -1, device=scores.device, dtype=torch.int64)
+    if 0 in scores.shape:
+        return chosen
+    people = torch.arange(scores.shape[1], device=scores.device).view(1, -1, 1)
+    while True:
+        best, peak = left.max(3)  # of each person and joint
+        owner = left.argmax(1)  # of each joint and peak
+        mutual = (best > 0) & (owner.gather(2, peak.transpose(1, 2)).transpose(1, 2) == people)
+        if not mutual.any():
+            return chosen
+        chosen = torch.where(mutual, peak, chosen)
+        left = left.masked_fill(mutual.unsqueeze(3), 0)
+        taken = torch.zeros_like(left[:, 0], dtype=torch.bool)
+        taken = taken.scatter_reduce(2, peak.transpose(1, 2), mutual.transpose(1, 2), 'amax')
+        left = left.masked_fill(taken.unsqueeze(1), 0)
