@@ -6,11 +6,11 @@ from pathlib import Path
 import sys
 
 from mtl_training.data.synthetic.contact_sheet import contact_sheet
-from mtl_training.data.synthetic.labels import TASK_LABELS
 from mtl_training.data.synthetic.stream import (
     BOTH,
     render_stream,
     render_video,
+    STREAM_TASKS,
     StreamSettings,
     truth_path,
 )
@@ -47,7 +47,7 @@ def add_scenes_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--scenes', type=int, metavar='N', help='how many (default: 18 for a video, else endless)'
     )
-    parser.add_argument('--task', choices=(*TASK_LABELS, BOTH), default=BOTH)
+    parser.add_argument('--task', choices=tuple(STREAM_TASKS), default=BOTH)
     parser.add_argument(
         '--clip-seconds', type=float, default=2.0, help='length of the clips that will be judged'
     )

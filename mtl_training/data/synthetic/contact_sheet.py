@@ -1,14 +1,16 @@
 """One picture of what every label looks like."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
+from mtl_training.data.synthetic.activity_scenes import sample_activity_scene
 from mtl_training.data.synthetic.clips import scene_seed
-from mtl_training.data.synthetic.labels import TASK_LABELS
+from mtl_training.data.synthetic.labels import ACTIVITY, TASK_LABELS
 from mtl_training.data.synthetic.rendering import render
-from mtl_training.data.synthetic.scene import Scene
+from mtl_training.data.synthetic.scene import MAX_PEOPLE, Scene
 from mtl_training.data.synthetic.shapes import Image
-from mtl_training.data.synthetic.stream import BOTH
+from mtl_training.data.synthetic.stream import BOTH, STREAM_TASKS
 import numpy as np
 
 _FRAMES = 8
@@ -28,14 +30,12 @@ def contact_sheet(
     :param path: Where to; the suffix chooses the format.
     :param size: Height and width of each frame, pixels.
     :param seed: Another seed shows other people and places.
-    :param task: ``'action'``, ``'gesture'`` or ``'both'``.
+    :param task: As of a stream: ``'action'``, ``'gesture'``, ``'both'``, ``'activity'`` or
+        ``'all'``; of activities there is a row for each number of people.
     :raises ValueError: If the format is unknown.
     """
-    tasks = list(TASK_LABELS) if task == BOTH else [task]
-    labels = [label for name in tasks for label in TASK_LABELS[name]]
     rows = []
-    for number, label in enumerate(labels):
-        scene = Scene.sample(scene_seed('stream', seed, number), label=label)
+    for label, scene in _scenes(task, seed):
         start = scene.window(0.5, clip_seconds)
         times = np.linspace(start, start + clip_seconds, _FRAMES)
         rows.append(_row(label, render(scene, times, size).frames))
@@ -47,6 +47,22 @@ def contact_sheet(
         raise ValueError(f"contact sheet '{path}' could not be encoded.")
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(data.tobytes())
+
+
+def _scenes(task: str, seed: int) -> Iterator[tuple[str, Scene]]:
+    rows = [
+        (label, None) for name in STREAM_TASKS[task] for label in TASK_LABELS.get(name, ())
+    ] + [
+        (f'{ACTIVITY}, {count}', count)
+        for count in range(1, MAX_PEOPLE + 1)
+        if ACTIVITY in STREAM_TASKS[task]
+    ]
+    for number, (label, num_people) in enumerate(rows):
+        scene_number = scene_seed('stream', seed, number)
+        if num_people is None:
+            yield label, Scene.sample(scene_number, label=label)
+        else:
+            yield label, sample_activity_scene(scene_number, num_people)
 
 
 def _row(label: str, frames: Image) -> Image:

@@ -1,8 +1,10 @@
 """A data set of annotated frames of rendered scenes, for all tasks that look at people."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from mtl_perception.network.pose.skeleton import KEYPOINTS
+from mtl_training.data.frame_augmentation import FrameAugmentation
 from mtl_training.data.frame_sample import FrameSample, MASK_STRIDE
 from mtl_training.data.synthetic.augmentation import recoloured
 from mtl_training.data.synthetic.cache import load_or_render
@@ -37,7 +39,8 @@ class SyntheticFrames(torch.utils.data.Dataset[FrameSample]):
     Tasks of equal settings see the same frames, from one cache. Frames are rendered at twice the
     size and reduced as the robot reduces its images. ``areas`` count the pixels that show a
     person. People of whom hardly anything is seen are crowds: fewer than 3 joints inside the
-    image, a box less than 8 pixels high, or no joint that is not hidden.
+    image, a box less than 8 pixels high, or no joint that is not hidden. Joints outside the image
+    lie at (0, 0), as in COCO.
     """
 
     def __init__(
@@ -55,6 +58,9 @@ class SyntheticFrames(torch.utils.data.Dataset[FrameSample]):
         cache_dir: str | Path | None = None,
         workers: int = 0,
         augment: bool = False,
+        rotation_deg: float = 20.0,
+        scale: Sequence[float] = (0.8, 1.2),
+        flip: float = 0.5,
     ) -> None:
         """
         Describe the data set, and render it where there is a cache that lacks it.
@@ -70,8 +76,10 @@ class SyntheticFrames(torch.utils.data.Dataset[FrameSample]):
         :param history: Frames of truth per sample, evenly spread over ``history_seconds``.
         :param cache_dir: Folder for frames and truth; without it they are rendered when asked.
         :param workers: Processes that fill the cache; 0 renders in this one.
-        :param augment: Vary light and colour anew whenever a sample is asked for, from torch's
-            random state.
+        :param augment: Vary light, colour and geometry anew whenever a sample is asked for, from
+            torch's random state.
+        :param rotation_deg: Of augmented images, at most; ``scale`` and ``flip`` likewise are
+            those of :class:`~mtl_training.data.frame_augmentation.FrameAugmentation`.
         :raises ValueError: If an argument is unknown or out of range.
         """
         _check(task, num_images, size, fit, images, history)
@@ -79,6 +87,11 @@ class SyntheticFrames(torch.utils.data.Dataset[FrameSample]):
         scene_seed(split, seed, 0)
         self.task = task
         self.labels = FRAME_LABELS[task]
+        self._geometry = FrameAugmentation(
+            rotation_deg=rotation_deg,
+            scale=tuple(scale),  # type: ignore[arg-type]
+            flip=flip,
+        )
         self.augment = augment
         self.size = (int(size[0]), int(size[1]))
         scenes = FrameScenes(split, num_images, seed, self.size)
@@ -105,11 +118,14 @@ class SyntheticFrames(torch.utils.data.Dataset[FrameSample]):
         """Return one sample."""
         if not 0 <= index < len(self):
             raise IndexError(f'index must be from 0 to {len(self) - 1}, got {index}.')
-        images = self._images(index)
-        if self.augment and len(images):
-            rng = np.random.default_rng(int(torch.randint(2**62, ()).item()))
-            images = recoloured(images, rng)
-        return self._sample(index, images)
+        sample = self._sample(index, self._images(index))
+        if not self.augment:
+            return sample
+        rng = np.random.default_rng(int(torch.randint(2**62, ()).item()))
+        sample = self._geometry(sample, rng)
+        if len(sample.images) == 0:
+            return sample
+        return sample._replace(images=torch.from_numpy(recoloured(sample.images.numpy(), rng)))
 
     def scene(self, index: int) -> Scene:
         """Return the scene of one sample."""
@@ -134,6 +150,7 @@ class SyntheticFrames(torch.utils.data.Dataset[FrameSample]):
         truth = self._truths.unpack(rows)
         in_picture = truth.boxes[:, -1].any(-1)
         boxes, keypoints = truth.boxes[in_picture], truth.keypoints[in_picture]
+        keypoints = keypoints * (keypoints[..., 2:] > 0)
         is_crowd = _hardly_seen(boxes[:, -1], keypoints[:, -1])
         return FrameSample(
             images=torch.from_numpy(images),

@@ -8,14 +8,23 @@ from pathlib import Path
 from typing import BinaryIO
 
 import av
+from mtl_training.data.synthetic.activity_scenes import sample_activity_scene
 from mtl_training.data.synthetic.clips import balanced_labels, scene_seed
-from mtl_training.data.synthetic.labels import TASK_LABELS
+from mtl_training.data.synthetic.labels import ACTIVITIES, ACTIVITY, TASK_LABELS
 from mtl_training.data.synthetic.rendering import RenderedClip, SceneRenderer
 from mtl_training.data.synthetic.scene import Scene
 import numpy as np
+from numpy.typing import NDArray
 
 _FRAMES_AT_ONCE = 16  # one by one would cost twice the time
-BOTH = 'both'
+BOTH = 'both'  # actions and gestures take turns
+ALL = 'all'  # and scenes of activities, too
+# The kinds of scenes that take turns in a stream.
+STREAM_TASKS: dict[str, tuple[str, ...]] = {
+    **{task: (task,) for task in (*TASK_LABELS, ACTIVITY)},
+    BOTH: tuple(TASK_LABELS),
+    ALL: (*TASK_LABELS, ACTIVITY),
+}
 
 
 @dataclass(frozen=True)
@@ -35,8 +44,8 @@ class StreamSettings:
     clip_seconds: float = 2.0
 
     def __post_init__(self) -> None:
-        if self.task not in (*TASK_LABELS, BOTH):
-            raise ValueError(f"task must be one of {(*TASK_LABELS, BOTH)}, got '{self.task}'.")
+        if self.task not in STREAM_TASKS:
+            raise ValueError(f"task must be one of {tuple(STREAM_TASKS)}, got '{self.task}'.")
         if not 1.0 <= self.fps <= 240.0:
             raise ValueError(f'fps must be from 1 to 240, got {self.fps}.')
         if self.num_scenes is not None and self.num_scenes < 1:
@@ -58,7 +67,13 @@ class StreamedScene:
     clip: RenderedClip
 
     def frame_truth(self, frame: int) -> dict[str, object]:
-        """Return the line that goes before one raw frame."""
+        """
+        Return the line that goes before one raw frame.
+
+        ``boxes``, ``keypoints`` and ``activities`` are of the people who are in the picture.
+        """
+        boxes = self.clip.boxes[frame]
+        shown = boxes.any(-1)
         return {
             'scene': self.number,
             't': round(self.start_sec + self.times_sec[frame], 6),
@@ -67,16 +82,30 @@ class StreamedScene:
             'caption': self.clip.caption,
             'num_people': len(self.scene.people),
             'recognizable': self.recognizable[frame],
+            'boxes': _rounded(boxes[shown]),
+            'keypoints': _rounded(self.clip.keypoints[frame, shown]),
+            'activities': [ACTIVITIES[i] for i in self.clip.frame_activities[frame, shown]],
         }
 
 
-def stream_labels(task: str, seed: int) -> Iterator[str]:
-    """Yield labels for ever: tasks take turns, and the labels of each come round evenly."""
-    tasks = list(TASK_LABELS) if task == BOTH else [task]
+def _rounded(values: NDArray[np.float32]) -> list[object]:
+    return np.round(values.astype(float), 2).tolist()  # type: ignore[no-any-return]
+
+
+def stream_labels(task: str, seed: int) -> Iterator[str | None]:
+    """
+    Yield labels for ever: tasks take turns, and the labels of each come round evenly.
+
+    None stands for a scene of activities.
+    """
+    tasks = STREAM_TASKS[task]
     rng = np.random.default_rng([scene_seed('stream', seed, 0)])
     queues: dict[str, list[str]] = {name: [] for name in tasks}
     while True:
         for name in tasks:
+            if name == ACTIVITY:
+                yield None
+                continue
             if not queues[name]:
                 queues[name] = balanced_labels(TASK_LABELS[name], len(TASK_LABELS[name]), rng)
             yield queues[name].pop()
@@ -88,7 +117,7 @@ def iterate_scenes(settings: StreamSettings) -> Iterator[StreamedScene]:
     for number, label in enumerate(stream_labels(settings.task, settings.seed)):
         if number == settings.num_scenes:
             return
-        scene = Scene.sample(scene_seed('stream', settings.seed, number), label=label)
+        scene = _stream_scene(scene_seed('stream', settings.seed, number), label)
         count = int(scene.duration_sec * settings.fps)
         times = np.arange(count) / settings.fps
         renderer = SceneRenderer(scene, settings.size)
@@ -106,6 +135,10 @@ def iterate_scenes(settings: StreamSettings) -> Iterator[StreamedScene]:
             clip=_joined(chunks),
         )
         first_frame += count
+
+
+def _stream_scene(seed: int, label: str | None) -> Scene:
+    return sample_activity_scene(seed) if label is None else Scene.sample(seed, label=label)
 
 
 def _joined(chunks: list[RenderedClip]) -> RenderedClip:
@@ -199,6 +232,6 @@ def scene_truth(streamed: StreamedScene) -> dict[str, object]:
         'num_people': len(streamed.scene.people),
         'recognizable': streamed.recognizable,
         'activities': clip.frame_activities.tolist(),
-        'boxes': np.round(clip.boxes.astype(float), 2).tolist(),
-        'keypoints': np.round(clip.keypoints.astype(float), 2).tolist(),
+        'boxes': _rounded(clip.boxes),
+        'keypoints': _rounded(clip.keypoints),
     }
