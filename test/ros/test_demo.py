@@ -20,10 +20,10 @@ from mtl_perception.network.config import (
 )
 from mtl_perception.network.multitask import MultiTaskNetwork
 from mtl_perception.ros import demo
-from mtl_perception.ros.demo_film import draw, Film, fitted, PICTURE_SIZE, TaskView, View
-from mtl_perception.ros.demo_processes import NodeProcess
-from mtl_perception.ros.demo_report import problems_of, Report
-from mtl_perception.ros.demo_scoring import (
+from mtl_perception.ros.demo.film import draw, Film, fitted, PICTURE_SIZE, TaskView, View
+from mtl_perception.ros.demo.processes import NodeProcess
+from mtl_perception.ros.demo.report import problems_of, Report
+from mtl_perception.ros.demo.scoring import (
     accuracy,
     false_alarms,
     HeardResult,

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from mtl_perception.ros.demo_monitor import DemoMonitor, PERCEPTION, VIDEO
-from mtl_perception.ros.demo_scoring import (
+from mtl_perception.ros.demo.monitor import DemoMonitor, PERCEPTION, VIDEO
+from mtl_perception.ros.demo.scoring import (
     accuracy,
     false_alarms,
     per_class,

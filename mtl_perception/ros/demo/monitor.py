@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from diagnostic_msgs.msg import DiagnosticArray
 from mtl_perception.msg import RecognizedAction, RecognizedGesture
-from mtl_perception.ros.demo_scoring import HeardResult, Scene
+from mtl_perception.ros.demo.scoring import HeardResult, Scene
 from mtl_perception.ros.messages import message_type, topic_of
 from mtl_perception.ros.qos import latched_qos, results_qos
 import numpy as np

@@ -1,10 +1,4 @@
-"""
-The demo: camera and perception as real ROS 2 nodes, watched by a third process.
-
-``python -m mtl_perception.ros.demo`` shows rendered people whose actions and gestures are known,
-and counts what was recognised; with ``--video`` it shows any video or camera instead. The nodes
-are processes of their own and talk over DDS; this process only listens.
-"""
+"""Starts camera and perception as processes, listens until the video ends, and sums up."""
 
 from __future__ import annotations
 
@@ -15,23 +9,21 @@ import os
 from pathlib import Path
 import random
 import signal
-import sys
 import time
 from types import FrameType
 from typing import Any
 
-from mtl_perception.checkpoint import CheckpointError, load_checkpoint
+from mtl_perception.checkpoint import load_checkpoint
 from mtl_perception.network.config import NetworkConfig
-from mtl_perception.ros.demo_monitor import DemoMonitor, GRACE_SEC, PERCEPTION, VIDEO
-from mtl_perception.ros.demo_processes import NodeProcess
-from mtl_perception.ros.demo_report import problems_of, Report
-from mtl_perception.ros.demo_show import Show
-from mtl_perception.ros.demo_summary import summarise
-from mtl_perception.ros.memory import keep_freed_memory
+from mtl_perception.ros.demo.monitor import DemoMonitor, GRACE_SEC, PERCEPTION, VIDEO
+from mtl_perception.ros.demo.processes import NodeProcess
+from mtl_perception.ros.demo.report import problems_of, Report
+from mtl_perception.ros.demo.show import Show
+from mtl_perception.ros.demo.summary import summarise
 from mtl_perception.ros.perception_node import find_checkpoint
 from mtl_perception.ros.signals import ignore_signals
 from mtl_perception.ros.transport import use_shipped_transport_profile
-from mtl_perception.ros.video_parameters import parse_size, SCENES
+from mtl_perception.ros.video_parameters import SCENES
 from mtl_perception.runtime.video_source import open_video, VideoSourceError
 import rclpy
 from rclpy.executors import SingleThreadedExecutor
@@ -230,46 +222,3 @@ def _death(process: NodeProcess) -> DemoError:
         f'{process.name} ended with code {process.exit_code()}; the end of {process.log}:\n'
         f'{process.last_words()}'
     )
-
-
-def _parse(arguments: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog='demo', description='Run camera and perception over DDS and watch.'
-    )
-    add = parser.add_argument
-    add('--video', help='a video file, a folder of images, a camera index or /dev/video*')
-    add('--checkpoint', default='', help='default: the demo checkpoint')
-    add('--device', default='auto', help="where the network runs: 'auto', 'cpu', 'cuda'")
-    add('--out', type=Path, default=Path('out/demo'), help='folder of the film and the summary')
-    add('--scenes', type=int, default=0, help='how many scenes (default: two of each class)')
-    add('--task', choices=('action', 'gesture', 'both'), default='both', help='of the scenes')
-    add('--seed', type=int, default=2024, help='which scenes')
-    add('--size', default='', help='HEIGHTxWIDTH of the images')
-    add('--rate', type=float, default=0.0, help="frames per second; default: the video's own")
-    add('--seconds', type=float, default=0.0, help='end after so long (a camera never ends)')
-    add('--domain-id', type=int, default=0, help='ROS domain (default: one at random)')
-    options = parser.parse_args(arguments)
-    try:
-        parse_size(options.size)
-    except ValueError as error:
-        parser.error(f'--{error}')
-    return options
-
-
-def main(arguments: list[str] | None = None) -> int:
-    """Run the demo; return the exit code: 0 if it went well, 1 if not, 130 after Ctrl-C."""
-    keep_freed_memory()
-    report = Report()
-    try:
-        return Demo(_parse(arguments), report).run()
-    except (DemoError, CheckpointError, VideoSourceError, OSError) as error:
-        report.verdict([str(error)])
-        return 1
-    except KeyboardInterrupt:  # before the demo proper
-        ignore_signals()
-        report.line('Interrupted.')
-        return INTERRUPTED
-
-
-if __name__ == '__main__':
-    sys.exit(main())

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from mtl_perception.ros.demo_film import Film, TaskView, View
-from mtl_perception.ros.demo_monitor import DemoMonitor
-from mtl_perception.ros.demo_report import Report
-from mtl_perception.ros.demo_scoring import HeardResult, Scene
+from mtl_perception.ros.demo.film import Film, TaskView, View
+from mtl_perception.ros.demo.monitor import DemoMonitor
+from mtl_perception.ros.demo.report import Report
+from mtl_perception.ros.demo.scoring import HeardResult, Scene
 import numpy as np
 from numpy.typing import NDArray
 

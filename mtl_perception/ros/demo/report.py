@@ -6,7 +6,7 @@ from collections.abc import Mapping
 import sys
 from typing import Any, TextIO
 
-from mtl_perception.ros.demo_scoring import HeardResult, REQUIRED_ACCURACY, RULE, Scene
+from mtl_perception.ros.demo.scoring import HeardResult, REQUIRED_ACCURACY, RULE, Scene
 
 _GREEN, _RED, _YELLOW, _DIM, _BOLD = '32', '31', '33', '2', '1'
 
