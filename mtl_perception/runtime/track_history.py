@@ -71,7 +71,7 @@ class TrackHistory:
         columns = self._claim([ids[row] for row in named])
         self._poses[self._newest, columns] = keypoints[named]
         self._is_present[self._newest, columns] = True
-        is_used = self._is_present.any(axis=0)
+        is_used = np.any(self._is_present, axis=0)
         self._column_of = {
             track: column for track, column in self._column_of.items() if is_used[column]
         }
