@@ -115,10 +115,10 @@ class PoseEvaluation:
         self._images[image_id] = (found, truth)
 
     def _figures(self, kind: str, found_of: Any) -> dict[str, float | None]:
-        images = sorted(self._images.items())  # ties of scores do not depend on who came first
+        images = self._images.items()
         truth = [a for image_id, (_, truth) in images for a in _truth(image_id, truth)]
         found = [a for image_id, (found, _) in images for a in found_of(image_id, found)]
-        image_ids = [image_id for image_id, _ in images]
+        image_ids = list(self._images)
         with redirect_stdout(io.StringIO()):
             evaluation = COCOeval(_coco(truth, image_ids), _coco(found, image_ids), kind)
             evaluation.evaluate()

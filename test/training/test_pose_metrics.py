@@ -213,6 +213,7 @@ def figures(*images):
 
 def test_a_joint_that_was_not_found_lowers_the_similarity_by_its_share() -> None:
     truth = standing_at(0)
+    truth.keypoints[:, 0, :2] = 0  # the corner of the image is a place as any other
     for count in range(1, 17):
         _, poses = figures((without(found_of(truth), *range(count)), truth))
         # One person is found or not: the AP is the share of thresholds that is passed.
@@ -290,6 +291,25 @@ def test_where_the_truth_has_nobody_there_is_no_figure() -> None:
         assert kind['ap_large'] is None
 
 
+def test_boxes_and_poses_go_by_scores_of_their_own() -> None:
+    right_first, wrong_first = torch.tensor([0.9, 0.1]), torch.tensor([0.1, 0.9])
+    found = found_of(standing_at(0, 900), scores=right_first)
+    boxes, poses = figures((found._replace(pose_scores=wrong_first), standing_at(0)))
+    assert boxes['ap'] == pytest.approx(1)
+    assert poses['ap'] == pytest.approx(0.5)
+
+
+def test_the_order_of_the_images_does_not_matter_to_equal_scores() -> None:
+    truth = standing_at(0)
+    images = [(0, found_of(standing_at(900))), (1, found_of(truth))]
+    evaluations = [PoseEvaluation(), PoseEvaluation()]
+    for evaluation, order in zip(evaluations, (images, images[::-1])):
+        for image_id, found in order:
+            evaluation.update(image_id, found, truth)
+    assert evaluations[0].boxes() == evaluations[1].boxes()
+    assert evaluations[0].keypoints() == evaluations[1].keypoints()
+
+
 def test_evaluating_prints_nothing(capsys) -> None:
     truth = standing_at(0)
     figures((found_of(truth), truth))
@@ -323,11 +343,12 @@ def test_lists_keep_joints_that_were_not_found_without_nan() -> None:
 
 def test_what_was_added_does_not_change_with_the_callers_arrays() -> None:
     truth = standing_at(0)
-    found = FoundPeople(*(values.numpy() for values in found_of(truth)))
+    truth = truth._replace(boxes=truth.boxes.double())
+    found = FoundPeople(*(values.double().numpy() for values in found_of(truth)))
     evaluation = PoseEvaluation()
     evaluation.update(0, found, truth)
     found.boxes[:] = 0
-    truth.boxes[:] = 0
+    truth.boxes[:] = 1
     assert evaluation.boxes()['ap'] == pytest.approx(1)
 
 
@@ -447,6 +468,13 @@ def test_figures_per_activity_by_hand() -> None:
     )
     assert report.per_class()['sitting'] == dict.fromkeys(
         ('precision', 'recall', 'f1', 'samples'), 0
+    )
+
+
+def test_macro_figures_count_an_activity_that_was_only_predicted_and_none_that_never_was() -> None:
+    summary = report_of([0, 2], [0, 1]).summary()
+    assert summary == pytest.approx(
+        {'accuracy': 1 / 2, 'precision': 1 / 3, 'recall': 1 / 3, 'f1': 1 / 3}
     )
 
 
