@@ -4,8 +4,9 @@ import subprocess
 import sys
 
 import av
-from mtl_training.data.synthetic import ACTIONS, GESTURES, Scene, SyntheticClips
+from mtl_training.data.synthetic import ACTIONS, ACTIVITIES, GESTURES, Scene, SyntheticClips
 from mtl_training.data.synthetic.command import main
+from mtl_training.data.synthetic.scene import MAX_PEOPLE
 from mtl_training.data.synthetic.stream import (
     iterate_scenes,
     render_video,
@@ -51,10 +52,21 @@ def test_a_stream_from_a_child_process_follows_the_protocol() -> None:
         assert (truth['action'] is None) == (truth['gesture'] in GESTURES)
         assert (truth['gesture'] is None) == (truth['action'] in ACTIONS)
         assert 1 <= truth['num_people'] <= 4
+        assert np.shape(truth['boxes']) == (len(truth['activities']), 4)
+        assert np.shape(truth['keypoints']) == (len(truth['activities']), 17, 3)
     expected = iterate_scenes(StreamSettings((48, 64), 10.0, 7, 3))
     np.testing.assert_array_equal(
         np.stack(images), np.concatenate([streamed.clip.frames for streamed in expected])
     )
+
+
+def test_each_frame_tells_who_of_the_people_is_in_the_picture() -> None:
+    (streamed,) = iterate_scenes(StreamSettings((96, 128), 5.0, 3, 1, 'activity'))
+    for frame, boxes in enumerate(streamed.clip.boxes):
+        truth = streamed.frame_truth(frame)
+        shown = [person for person, box in enumerate(boxes.tolist()) if any(box)]
+        assert truth['people'] == shown
+        np.testing.assert_allclose(truth['boxes'], boxes[shown], atol=5e-3)
 
 
 def test_a_closed_pipe_ends_the_stream_quietly() -> None:
@@ -80,6 +92,38 @@ def test_labels_come_round_evenly_and_tasks_take_turns() -> None:
     assert set(round_of_all[::2]) == set(ACTIONS)
     gestures = stream_labels('gesture', 3)
     assert {next(gestures) for _ in GESTURES} == set(GESTURES)
+
+
+def test_scenes_of_activities_take_turns_with_the_tasks() -> None:
+    labels = stream_labels('all', 3)
+    taken = [next(labels) for _ in range(9)]
+    assert taken[2::3] == [None] * 3
+    assert {*taken[::3]} < set(ACTIONS)
+    assert {*taken[1::3]} < set(GESTURES)
+    for streamed in iterate_scenes(StreamSettings((16, 22), 2.0, 0, 2, 'activity')):
+        assert streamed.scene.task == 'activity'
+        assert (streamed.clip.action, streamed.clip.gesture) == (None, None)
+
+
+def test_each_frame_tells_who_is_in_the_picture_where_and_what_they_do() -> None:
+    gone = 0
+    for streamed in iterate_scenes(StreamSettings((240, 320), 2.0, 0, 6, 'activity')):
+        for frame in range(len(streamed.times_sec)):
+            truth = streamed.frame_truth(frame)
+            boxes, keypoints = streamed.clip.boxes[frame], streamed.clip.keypoints[frame]
+            shown = [person for person, box in enumerate(boxes) if box.any()]
+            gone += len(boxes) - len(shown)
+            assert len(truth['boxes']) == len(truth['keypoints']) == len(shown)
+            for place, person in enumerate(shown):
+                np.testing.assert_allclose(truth['boxes'][place], boxes[person], atol=0.0051)
+                np.testing.assert_allclose(
+                    truth['keypoints'][place], keypoints[person], atol=0.0051
+                )
+                activity = streamed.clip.frame_activities[frame, person]
+                assert truth['activities'][place] == ACTIVITIES[activity]
+            # Readers take lines of 65536 bytes; four people must fit many times.
+            assert len(json.dumps(truth)) < 4096
+    assert gone > 0
 
 
 def test_recognizable_frames_end_a_clip_that_shows_the_motion() -> None:
@@ -127,6 +171,19 @@ def test_the_contact_sheet_is_a_picture(tmp_path: Path, capsys: pytest.CaptureFi
     with av.open(str(path)) as container:
         image = next(container.decode(video=0))
     assert (image.height, image.width) == (32 * len(GESTURES), 44 * 8)
+
+
+def test_the_contact_sheet_shows_activities(tmp_path: Path) -> None:
+    path = tmp_path / 'sheet.png'
+    assert main(['--contact-sheet', str(path), '--size', '16x22', '--task', 'activity']) == 0
+    with av.open(str(path)) as container:
+        image = next(container.decode(video=0))
+    assert (image.height, image.width) == (16 * MAX_PEOPLE, 22 * 8)
+
+
+def test_unknown_tasks_of_a_stream_are_refused() -> None:
+    with pytest.raises(ValueError, match="task must be one of .*'all'.*, got 'pose'"):
+        StreamSettings((16, 22), task='pose')
 
 
 @pytest.mark.parametrize(
