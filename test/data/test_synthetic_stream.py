@@ -182,7 +182,7 @@ def test_the_contact_sheet_shows_activities(tmp_path: Path) -> None:
 
 
 def test_unknown_tasks_of_a_stream_are_refused() -> None:
-    with pytest.raises(ValueError, match="task must be one of .*'all'.*, got 'pose'"):
+    with pytest.raises(ValueError, match=r"task must be one of .*'all'.*, got 'pose'"):
         StreamSettings((16, 22), task='pose')
 
 
