@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import suppress
+import json
 import signal
 import sys
 import threading
@@ -32,7 +33,7 @@ from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.signals import SignalHandlerOptions
 from sensor_msgs.msg import CompressedImage, Image
-from std_msgs.msg import Header
+from std_msgs.msg import Header, String
 
 # A reliable publisher matches reliable and best-effort subscribers alike. With a history of
 # limited depth it never waits for a slow one: the oldest image is overwritten.
@@ -117,6 +118,7 @@ class VideoNode(Node):
             'action': self.create_publisher(RecognizedAction, '~/true_action', TRUTH_QOS),
             'gesture': self.create_publisher(RecognizedGesture, '~/true_gesture', TRUTH_QOS),
         }
+        self._frame_truths = self.create_publisher(String, '~/truth', TRUTH_QOS)
         self._diagnostics = self.create_publisher(DiagnosticArray, '/diagnostics', 10)
 
     def _wait_for_subscribers(self) -> None:
@@ -145,6 +147,9 @@ class VideoNode(Node):
             self._publish_diagnostics()
 
     def _publish_truth(self, truth: Mapping[str, Any], stamp: Any) -> None:
+        """Publish all that is known of a frame as JSON, and the label of a scene at its start."""
+        stamped = {'stamp_ns': stamp.sec * 1_000_000_000 + stamp.nanosec, **truth}
+        self._frame_truths.publish(String(data=json.dumps(stamped)))
         if truth.get('scene') == self._scene:
             return
         self._scene = truth.get('scene')
@@ -172,7 +177,8 @@ class VideoNode(Node):
     def _finish(self) -> None:
         self._publish_diagnostics()
         seconds = _HURRIED_SEC if self._stopped.is_set() else _ACKNOWLEDGED_SEC
-        for publisher in (self._images, self._diagnostics, *self._truths.values()):
+        truths = (self._frame_truths, *self._truths.values())
+        for publisher in (self._images, self._diagnostics, *truths):
             publisher.wait_for_all_acked(Duration(seconds=seconds))
         self._stopped.wait(_LINGER_SEC)
 

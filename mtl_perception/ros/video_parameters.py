@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import re
 
 from mtl_perception.ros.parameters import check_parameters, parameter, TRANSPORTS, When
-from mtl_perception.runtime.scene_stream import renderer_command, SceneStream
+from mtl_perception.runtime.scene_stream import renderer_command, SCENE_TASKS, SceneStream
 from mtl_perception.runtime.video_source import open_video, VideoSource
 
 SCENES = 'scenes'
@@ -69,9 +69,9 @@ class VideoParameters:
     )
     scenes_task: str = parameter(
         'both',
-        'Which classes the rendered people perform.',
+        "What the rendered people do: 'both' are actions and gestures, 'all' activities too.",
         When.START,
-        choices=('action', 'gesture', 'both'),
+        choices=SCENE_TASKS,
     )
 
     def __post_init__(self) -> None:

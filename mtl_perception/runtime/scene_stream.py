@@ -23,6 +23,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 ENCODINGS = ('rgb8', 'bgr8')
+# What people do in the scenes: one thing, actions and gestures in turns, or all three in turns.
+SCENE_TASKS = ('action', 'gesture', 'activity', 'both', 'all')
 _MAX_LINE_BYTES = 1 << 16
 _MAX_SIDE_PX = 8192
 # How long the renderer may take to end by itself once it is told to.
@@ -42,7 +44,7 @@ def renderer_command(
 
     :param size: (height, width) of the frames.
     :param num_scenes: After how many scenes the stream ends; ``None`` = never.
-    :param task: ``action``, ``gesture`` or ``both``: which classes are performed.
+    :param task: One of :data:`SCENE_TASKS`.
     """
     command = [sys.executable, '-m', 'mtl_training', 'scenes', '--stream']
     command += ['--size', f'{size[0]}x{size[1]}', '--fps', f'{rate_hz:g}', '--seed', str(seed)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+import json
 import os
 from pathlib import Path
 import signal
@@ -23,6 +24,7 @@ from perception import insist
 import pytest
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CompressedImage, Image
+from std_msgs.msg import String
 
 MODULE = 'mtl_perception.ros.video_node'
 REAL = Path(__file__).parents[3] / 'shared' / 'data' / 'intel_asl_gestures' / 'learn.mkv'
@@ -213,6 +215,30 @@ def test_rendered_scenes_come_with_one_truth_each(
         assert (truth.score, truth.top_k[0].label) == (1.0, truth.label)
         assert truth.label
     assert images[0].encoding == 'rgb8'
+
+
+def test_the_truth_of_every_frame_has_its_stamp(start_node: Any, ros_node: Any, spin: Any) -> None:
+    pytest.importorskip('jsonargparse')
+    images = listen(ros_node, Image, 'image')
+    truths = listen(ros_node, String, 'video_node/truth')
+    actions = listen(ros_node, RecognizedAction, 'video_node/true_action')
+    gestures = listen(ros_node, RecognizedGesture, 'video_node/true_gesture')
+    node = start(
+        start_node, source='scenes', scenes_count=1, scenes_task='activity', rate_hz=10.0,
+        size='96x128',
+    )  # fmt: skip
+    assert wait_for_end(node, ros_node, spin) == 0
+    read = [json.loads(truth.data) for truth in truths]
+    stamps = [image.header.stamp for image in images]
+    assert [line['stamp_ns'] for line in read] == [s.sec * 10**9 + s.nanosec for s in stamps]
+    assert not actions
+    assert not gestures
+    assert any(line['people'] for line in read)
+    for line in read:
+        count = len(line['people'])
+        assert np.reshape(line['boxes'], (-1, 4)).shape == (count, 4)
+        assert np.reshape(line['keypoints'], (-1, 17, 3)).shape == (count, 17, 3)
+        assert len(line['activities']) == count
 
 
 def test_the_end_of_the_renderer_is_reported(start_node: Any, ros_node: Any, spin: Any) -> None:

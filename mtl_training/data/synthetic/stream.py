@@ -70,7 +70,8 @@ class StreamedScene:
         """
         Return the line that goes before one raw frame.
 
-        ``boxes``, ``keypoints`` and ``activities`` are of the people who are in the picture.
+        ``boxes``, ``keypoints`` and ``activities`` are of the people who are in the picture, whom
+        ``people`` numbers: the same person has the same number throughout the scene.
         """
         boxes = self.clip.boxes[frame]
         shown = boxes.any(-1)
@@ -82,6 +83,7 @@ class StreamedScene:
             'caption': self.clip.caption,
             'num_people': len(self.scene.people),
             'recognizable': self.recognizable[frame],
+            'people': np.flatnonzero(shown).tolist(),
             'boxes': _rounded(boxes[shown]),
             'keypoints': _rounded(self.clip.keypoints[frame, shown]),
             'activities': [ACTIVITIES[i] for i in self.clip.frame_activities[frame, shown]],
