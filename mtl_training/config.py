@@ -18,8 +18,8 @@ from mtl_perception.network.config import from_mapping, NetworkConfig, to_mappin
 import yaml
 
 OPTIMISERS = ('adam', 'adamw')
-SCHEDULES = ('constant', 'cosine')
-SELECTIONS = ('cumulative', 'mean')
+SCHEDULES = ('constant', 'cosine', 'step', 'plateau')
+SELECTIONS = ('cumulative', 'mean', 'score')
 SPLITS = ('train', 'val', 'test')
 PRECISIONS = ('32-true', 'bf16-mixed', '16-mixed', 'bf16-true', '64-true')
 DTYPES = ('float32', 'float16')
@@ -69,9 +69,12 @@ class OptimiserConfig:
     :param name: adam or adamw.
     :param lr: Learning rate.
     :param weight_decay: Never on biases, norms and learned task weights.
-    :param schedule: constant or cosine.
+    :param schedule: constant, cosine, step or plateau.
     :param warmup: Iterations of linear warm-up.
     :param final_lr: Where the cosine ends.
+    :param step_iters: Iterations between the steps of the schedule step.
+    :param gamma: Factor of each step, and of each reduction on a plateau.
+    :param patience: Validations without a lower loss that make a plateau.
     :param clip_norm: Largest norm of the whole gradient.
     """
 
@@ -81,12 +84,19 @@ class OptimiserConfig:
     schedule: str = 'constant'
     warmup: int = 0
     final_lr: float = 0.0
+    step_iters: int = 136_106
+    gamma: float = 0.333
+    patience: int = 3
     clip_norm: float | None = None
 
     def __post_init__(self) -> None:
         _one_of('name', self.name, OPTIMISERS)
         _one_of('schedule', self.schedule, SCHEDULES)
         _at_least('warmup', self.warmup, 0)
+        _at_least('step_iters', self.step_iters, 1)
+        _at_least('patience', self.patience, 0)
+        if not 0 < self.gamma < 1:
+            raise ValueError(f'gamma must lie between 0 and 1, got {self.gamma}.')
         # Written so that NaN is refused too.
         if not 0 < self.lr < math.inf:
             raise ValueError(f'lr must be positive, got {self.lr}.')
@@ -118,7 +128,8 @@ class EvaluationConfig:
 
     :param every: Iterations between validations.
     :param batch_size: Clips per forward pass.
-    :param selection: The accuracy that chooses the best network, cumulative or mean.
+    :param selection: What chooses the best network: the cumulative or the mean accuracy, or the
+        mean score of all tasks, which those of boxes and joints have too.
     :param test: Evaluate the best network on the test split at the end.
     """
 
@@ -162,9 +173,11 @@ class TrainingConfig:
     :param network: Trunks and tasks.
     :param data: One data set per task.
     :param iterations: How long to train.
-    :param batch_size: Clips per task and iteration, over all devices together.
+    :param batch_size: Samples per task and iteration, over all devices together.
+    :param batch_sizes: Of single tasks, where they differ.
     :param seed: Of the initial weights, the order of the samples and their augmentation.
     :param optimiser: How a gradient becomes a step.
+    :param losses: Settings of the loss of each task.
     :param weighting: How the losses of the tasks become one update.
     :param regime: How the tasks take turns.
     :param evaluation: Validation and the choice of the best network.
@@ -174,7 +187,8 @@ class TrainingConfig:
         norms see the same under every weighting.
     :param trainable_stages: Stages of the backbones that train; null trains all.
     :param freeze_batch_norm: Keep the statistics of the initial weights.
-    :param init_weights: File of a torchvision state dict for the clip trunks.
+    :param init_weights: File of a torchvision state dict for the trunks that it fits.
+    :param init_checkpoint: Checkpoint whose trunks and heads of the same names to start from.
     :param ema_decay: Validate and keep a moving average of the weights, with this decay.
     :param checkpoint_dtype: How checkpoints are stored, float32 or float16.
     :param save_every: Iterations between resume points; null: evaluation.every.
@@ -192,8 +206,10 @@ class TrainingConfig:
     data: dict[str, DataConfig]
     iterations: int
     batch_size: int = 8
+    batch_sizes: dict[str, int] = field(default_factory=dict)
     seed: int = 0
     optimiser: OptimiserConfig = field(default_factory=OptimiserConfig)
+    losses: dict[str, dict[str, Any]] = field(default_factory=dict)
     weighting: MethodConfig = field(default_factory=lambda: MethodConfig(name='average'))
     regime: MethodConfig = field(default_factory=lambda: MethodConfig(name='joint'))
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
@@ -202,6 +218,7 @@ class TrainingConfig:
     trainable_stages: tuple[str, ...] | None = None
     freeze_batch_norm: bool = False
     init_weights: str | None = None
+    init_checkpoint: str | None = None
     ema_decay: float | None = None
     checkpoint_dtype: str = 'float32'
     save_every: int | None = None
@@ -227,6 +244,22 @@ class TrainingConfig:
         _one_of('accelerator', self.accelerator, ACCELERATORS)
         if self.ema_decay is not None and not 0 < self.ema_decay < 1:
             raise ValueError(f'ema_decay must lie between 0 and 1, got {self.ema_decay}.')
+        for section in ('batch_sizes', 'losses'):
+            if unknown := sorted(getattr(self, section).keys() - self.network.tasks.keys()):
+                raise ValueError(
+                    f'{section} must name tasks of the network, {sorted(self.network.tasks)}, got '
+                    f"'{unknown[0]}'."
+                )
+        for task, size in self.batch_sizes.items():
+            _at_least(f'batch_sizes.{task}', size, 1)
+        if self.evaluation.selection != 'score' and any(
+            task.kind in ('detection', 'keypoints', 'association')
+            for task in self.network.tasks.values()
+        ):
+            raise ValueError(
+                'evaluation.selection must be score for tasks of boxes and joints, which have no '
+                f'accuracy, got {self.evaluation.selection!r}.'
+            )
         unused = [name for name in self.network.trunks if not self.network.tasks_of(name)]
         if unused:
             raise ValueError(
@@ -256,6 +289,10 @@ class TrainingConfig:
                 raise ValueError(
                     f'{name} must be a value that JSON knows, got {value!r}.'
                 ) from error
+
+    def batch_size_of(self, task: str) -> int:
+        """Return the samples of a task per iteration, over all devices together."""
+        return self.batch_sizes.get(task, self.batch_size)
 
 
 # What may differ between a run and its resumption without changing what is computed.

@@ -4,59 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
+from typing import cast
 
-from mtl_perception.network.config import NetworkConfig
+from mtl_perception.network.config import FRAME_KINDS
 from mtl_perception.network.multitask import MultiTaskNetwork
-from mtl_perception.network.preprocessing import FramePreprocessor
+from mtl_training.data.frame_sample import FrameDataset
 from mtl_training.data.loading import evaluation_batches
-from mtl_training.data.sample import ClipBatch, ClipDataset
+from mtl_training.data.sample import AnyDataset, ClipBatch, ClipDataset
+from mtl_training.frame_evaluation import FrameEvaluation, FrameEvaluator
+from mtl_training.inputs import TaskInputs
 from mtl_training.metrics import ConfusionMatrix, Evaluation
-from mtl_training.processes import sum_over_processes
+from mtl_training.processes import gather_objects, sum_over_processes
+from mtl_training.test_time_augmentation import NO_AUGMENTATION, TestTimeAugmentation
 import torch
-from torch import nn, Tensor
+from torch import nn
 from torch.nn.functional import cross_entropy
-
-
-class TaskInputs(nn.Module):
-    """
-    Turn the frames of each task's batch into what the task's trunk takes.
-
-    :param config: The network's config.
-    :param channels_last: Use the memory layout in which channels are innermost.
-    :param dtype: Of the clips: that of the network's parameters.
-    """
-
-    def __init__(
-        self,
-        config: NetworkConfig,
-        *,
-        channels_last: bool = False,
-        dtype: torch.dtype = torch.float32,
-    ) -> None:
-        super().__init__()
-        self._dtype = dtype
-        self._trunk_of = {task: config.tasks[task].trunk for task in config.tasks}
-        self._layout = torch.channels_last_3d if channels_last else torch.contiguous_format
-        self.preprocessors = nn.ModuleDict(
-            {name: FramePreprocessor(trunk.preprocessing) for name, trunk in config.trunks.items()}
-        )
-
-    def forward(self, batches: Mapping[str, ClipBatch]) -> dict[str, Tensor]:
-        """Return normalised clips, ``[B, 3, T, h, w]`` per task."""
-        clips: dict[str, Tensor] = {}
-        for task, batch in batches.items():
-            preprocessor = self.preprocessors[self._trunk_of[task]]
-            assert isinstance(preprocessor, FramePreprocessor)
-            normalised = preprocessor.clips(batch.frames).to(self._dtype)
-            clips[task] = normalised.contiguous(memory_format=self._layout)
-        return clips
 
 
 @torch.no_grad()
 def evaluate(
     network: MultiTaskNetwork,
-    datasets: Mapping[str, ClipDataset],
+    datasets: Mapping[str, AnyDataset],
     *,
+    criteria: nn.ModuleDict | None = None,
+    augmentation: TestTimeAugmentation = NO_AUGMENTATION,
     batch_size: int = 32,
     device: torch.device | None = None,
     workers: int = 0,
@@ -69,7 +41,10 @@ def evaluate(
     Run a network over whole data sets.
 
     :param network: In evaluation mode, usually deployed.
-    :param datasets: One per task; tasks of the network may be absent.
+    :param datasets: One per task; tasks of the network may be absent. Frame tasks whose data sets
+        share their images are evaluated together.
+    :param criteria: What the frame tasks fit; without them their losses are not computed.
+    :param augmentation: Scales and mirror images that the frame tasks average over.
     :param on_batch: Called with the task and the number of clips after each batch.
     :param share: This process and how many there are: each evaluates its share of the clips, and
         all get the result of all.
@@ -77,10 +52,13 @@ def evaluate(
     device = device or torch.device('cpu')
     dtype = next(network.parameters()).dtype
     inputs = TaskInputs(network.config, channels_last=channels_last, dtype=dtype).to(device)
-    result = Evaluation({task: ConfusionMatrix(d.labels) for task, d in datasets.items()})
-    for task, dataset in datasets.items():
+    kinds = {task: network.config.tasks[task].kind for task in datasets}
+    clips = {t: cast('ClipDataset', d) for t, d in datasets.items() if kinds[t] not in FRAME_KINDS}
+    result = Evaluation({task: ConfusionMatrix(d.labels) for task, d in clips.items()})
+    for task, dataset in clips.items():
         total = torch.zeros((), dtype=torch.float64)
         for batch in evaluation_batches(dataset, batch_size, workers=workers, share=share):
+            assert isinstance(batch, ClipBatch)
             batch = batch.to(device)
             with autocast():
                 logits = network.forward_tasks(inputs({task: batch}))[task].float()
@@ -92,4 +70,40 @@ def evaluate(
             result.confusions[task].counts = sum_over_processes(counts.to(device)).cpu()
             total = sum_over_processes(total.to(device)).cpu()
         result.losses[task] = float(total) / max(1, len(dataset))
+    evaluator = FrameEvaluator(network, inputs, criteria, autocast, augmentation)
+    for tasks, dataset in groups_of(datasets, kinds):
+        found = evaluator.run(
+            evaluation_batches(dataset, batch_size, workers=workers, share=share),  # type: ignore[arg-type]
+            tasks,
+            device=device,
+            on_batch=partial(on_batch, tasks[0]),
+        )
+        if share[1] > 1:
+            found = _of_all_processes(found)
+        result.frames.append(found)
+        result.losses |= found.losses()
+        result.people |= found.figures()
+        if 'activity' in {kinds[task] for task in tasks}:
+            result.confusions[next(t for t in tasks if kinds[t] == 'activity')] = (
+                found.activities.confusion
+            )
     return result
+
+
+def groups_of(
+    datasets: Mapping[str, AnyDataset], kinds: Mapping[str, str]
+) -> list[tuple[list[str], FrameDataset]]:
+    """Return the frame tasks that see the same images, and the data set of each group."""
+    groups: dict[int, tuple[list[str], FrameDataset]] = {}
+    for task, dataset in datasets.items():
+        if kinds[task] in FRAME_KINDS:
+            shared = cast('FrameDataset', getattr(dataset, 'shared', dataset))
+            groups.setdefault(id(shared), ([], shared))[0].append(task)
+    return [*groups.values()]
+
+
+def _of_all_processes(own: FrameEvaluation) -> FrameEvaluation:
+    first, *others = gather_objects(own)
+    for other in others:
+        first.merge(other)
+    return first

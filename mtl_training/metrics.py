@@ -79,6 +79,19 @@ class Evaluation:
 
     confusions: dict[str, ConfusionMatrix]
     losses: dict[str, float] = field(default_factory=dict)
+    people: dict[str, dict[str, float | None]] = field(default_factory=dict)  # per frame task
+    frames: list[Any] = field(default_factory=list)  # what the figures of people came from
+
+    @property
+    def scores(self) -> dict[str, float]:
+        """Return what stands for each task in a choice between networks, in [0, 1]."""
+        clips = {t: m.accuracy for t, m in self.confusions.items() if t not in self.people}
+        return clips | {task: row.get('score') or 0.0 for task, row in self.people.items()}
+
+    @property
+    def mean_score(self) -> float:
+        """Return the mean of the tasks' scores."""
+        return sum(self.scores.values()) / max(1, len(self.scores))
 
     @property
     def cumulative_accuracy(self) -> float:
@@ -99,6 +112,7 @@ class Evaluation:
             'mean_accuracy': self.mean_accuracy,
             'loss': dict(self.losses),
             'samples': {task: matrix.num_samples for task, matrix in self.confusions.items()},
+            **({'people': self.people, 'mean_score': self.mean_score} if self.people else {}),
         }
 
     def details(self) -> dict[str, Any]:

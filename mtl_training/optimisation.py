@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 import math
 from typing import Any
 
@@ -49,7 +50,10 @@ def learning_rate(config: OptimiserConfig, iteration: int, iterations: int) -> f
     """Return the learning rate of an iteration; a function of its number, so it has no state."""
     if iteration < config.warmup:
         return config.lr * (iteration + 1) / config.warmup
-    if config.schedule == 'constant':
+    if config.schedule == 'step':
+        # The source's rule, equation 5: iterations, not epochs.
+        return config.lr * config.gamma ** (iteration // config.step_iters)
+    if config.schedule != 'cosine':
         return config.lr
     progress = (iteration - config.warmup) / max(1, iterations - config.warmup)
     cosine = 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
@@ -100,3 +104,27 @@ def set_train_mode(network: MultiTaskNetwork, *, freeze_batch_norm: bool) -> Non
 
 def _batch_norms(module: nn.Module) -> list[_BatchNorm]:
     return [m for m in module.modules() if isinstance(m, _BatchNorm)]
+
+
+@dataclass(slots=True)
+class Plateau:
+    """
+    Reductions of the learning rate when the validation loss no longer falls; survives a resume.
+
+    :param factor: On the learning rate, so far.
+    :param lowest: Loss so far; None before the first validation.
+    :param bad: Validations since.
+    """
+
+    factor: float = 1.0
+    lowest: float | None = None
+    bad: int = 0
+
+    def update(self, loss: float, config: OptimiserConfig) -> None:
+        """Take in the loss of a validation."""
+        if self.lowest is None or loss < self.lowest * (1 - 1e-4):
+            self.lowest, self.bad = loss, 0
+            return
+        self.bad += 1
+        if config.schedule == 'plateau' and self.bad > config.patience:
+            self.factor, self.bad = self.factor * config.gamma, 0

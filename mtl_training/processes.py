@@ -9,9 +9,12 @@ did not draw.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any, TypeVar
 
 import torch
 from torch import distributed, nn, Tensor
+
+T = TypeVar('T')
 
 
 def world_size() -> int:
@@ -39,6 +42,15 @@ def rows_of_all_processes(values: Tensor) -> Tensor:
     parts = [torch.empty_like(values) for _ in range(world_size())]
     distributed.all_gather(parts, values.detach().contiguous())
     return torch.cat(parts)
+
+
+def gather_objects(value: T) -> list[T]:
+    """Return a value of every process, in their order; it must be one that pickle knows."""
+    if world_size() == 1:
+        return [value]
+    values: list[Any] = [None] * world_size()
+    distributed.all_gather_object(values, value)
+    return values
 
 
 def broadcast_state(*modules: nn.Module) -> None:

@@ -136,12 +136,19 @@ def draw_learning_curves(records: Sequence[Mapping[str, Any]], path: Path) -> No
             iterations = [record['iteration'] for record in rows]
             look = {**style, 'color': f'C{number}', 'label': f'{task} ({kind})'}
             loss_axis.plot(iterations, [row['loss'][task] for row in rows], **look)
-            accuracy_axis.plot(iterations, [row['accuracy'][task] for row in rows], **look)
+            accuracy_axis.plot(iterations, [_figure_of(row, task) for row in rows], **look)
     loss_axis.set(xlabel='iteration', ylabel='loss', yscale='log')
-    accuracy_axis.set(xlabel='iteration', ylabel='accuracy', ylim=(0, 1.02))
+    accuracy_axis.set(xlabel='iteration', ylabel='accuracy or score', ylim=(0, 1.02))
     if records:
         accuracy_axis.legend()
     _save(figure, path)
+
+
+def _figure_of(row: Mapping[str, Any], task: str) -> float:
+    """Return what a record says of a task: its accuracy, or the score of boxes and joints."""
+    people = row.get('people', {})
+    figure = people[task]['score'] if task in people else row['accuracy'][task]
+    return float('nan') if figure is None else figure
 
 
 def _save(figure: Any, path: Path) -> None:

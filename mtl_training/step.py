@@ -6,19 +6,21 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 import math
+from typing import Any
 
 from lightning_fabric import Fabric
 from lightning_fabric.wrappers import _FabricOptimizer
 from mtl_perception.network.multitask import MultiTaskNetwork
-from mtl_training.data.sample import ClipBatch
-from mtl_training.evaluation import TaskInputs
+from mtl_training.criteria import sample_losses
+from mtl_training.data.sample import Batch, ClipBatch
+from mtl_training.inputs import TaskInputs
 from mtl_training.processes import average_gradients, mean_over_processes, rows_of_all_processes
-from mtl_training.regimes import Regime, sample_losses
+from mtl_training.regimes import Regime
 from mtl_training.weighting import NotFiniteError, StepContext, TaskLoss, Weighting
 import torch
 from torch import nn, Tensor
 
-Batches = Mapping[str, ClipBatch]
+Batches = Mapping[str, Batch]
 # Elements of a weighting's state that is put back after a skipped step. What is larger, such as
 # averages of gradients, a weighting changes only once it knows that the gradients are finite.
 SMALL_STATE = 4096
@@ -33,7 +35,7 @@ class StepResult:
     """What an iteration reports."""
 
     loss: dict[str, float] = field(default_factory=dict)
-    accuracy: dict[str, float] = field(default_factory=dict)
+    fit: dict[str, float] = field(default_factory=dict)  # accuracy, or what stands for it
     skipped: bool = False
 
 
@@ -70,14 +72,18 @@ class TrainingStep:
         self._iterations = iterations
         self._scaler = getattr(fabric.strategy.precision, 'scaler', None)  # of 16-mixed
         self._searches = any(method.searches for method in network.sharing_methods)
-        self._shared = tuple(
-            parameter
-            for method in network.sharing_methods
-            for parameter in method.shared_parameters()
-        )
-        self._trained = tuple(p for p in network.parameters() if p.requires_grad)
+        self.refresh()
         self._ahead: tuple[Batches | None, Batches] = (None, {})  # as given, and on the device
         self._skipped_in_a_row = 0
+
+    def refresh(self) -> None:
+        """Take note of which parameters are trained, after a change of it."""
+        self._shared = tuple(
+            parameter
+            for method in self._network.sharing_methods
+            for parameter in method.shared_parameters()
+        )
+        self._trained = tuple(p for p in self._network.parameters() if p.requires_grad)
 
     @property
     def looks_ahead(self) -> bool:
@@ -103,7 +109,7 @@ class TrainingStep:
         if self._searches:
             self._search(ahead)
         draws = torch.get_rng_state()
-        losses, logits = self._regime.losses(self._forward, batches)
+        losses, outputs = self._regime.losses(self._forward, batches)
         losses, means = _joined(losses)
         finite = bool(torch.isfinite(means).all())
         if finite:
@@ -117,7 +123,7 @@ class TrainingStep:
         self._count(finite)
         return StepResult(
             loss=dict(zip(losses, means.tolist())),
-            accuracy=_accuracies(logits, batches),
+            fit=_joined_figures(self._regime.fits(outputs, batches)),
             skipped=not finite,
         )
 
@@ -136,10 +142,10 @@ class TrainingStep:
             if tensor.numel() <= SMALL_STATE:
                 yield tensor.detach()
 
-    def _forward(self, batches: Batches) -> dict[str, Tensor]:
-        clips = self._inputs(batches)
+    def _forward(self, batches: Batches) -> dict[str, Any]:
+        inputs = self._inputs(batches)
         with self._fabric.autocast():
-            return self._network.forward_tasks(clips, merge=self._merge)
+            return self._network.forward_tasks(inputs, merge=self._merge)
 
     def _context(self, iteration: int, ahead: Batches) -> StepContext:
         return StepContext(
@@ -211,14 +217,16 @@ class TrainingStep:
 
         def losses(logits: Mapping[str, Tensor]) -> dict[str, Tensor]:
             means = {
-                task: sample_losses(values, batches[task].labels).mean(1) * weights.get(task, 1.0)
+                task: sample_losses(values, clips[task].labels).mean(1) * weights.get(task, 1.0)
                 for task, values in logits.items()
             }
             return {task: mean_over_processes(values) for task, values in means.items()}
 
-        clips = self._inputs(batches)
+        # Only the trunks of clips have anything to search.
+        clips = {task: batch for task, batch in batches.items() if isinstance(batch, ClipBatch)}
+        inputs = self._inputs(clips)
         with torch.no_grad(), self._fabric.autocast():
-            self._network.search(clips, losses)
+            self._network.search(inputs, losses)
 
     def _losses_of(self, batches: Batches) -> dict[str, TaskLoss]:
         with self._buffers_kept():
@@ -266,16 +274,12 @@ def _joined(losses: Mapping[str, TaskLoss]) -> tuple[dict[str, TaskLoss], Tensor
     return joined, means
 
 
-def _accuracies(logits: Mapping[str, Tensor], batches: Batches) -> dict[str, float]:
-    """Return the accuracy of each task's batch, over all processes and samples of a structure."""
-    if not logits:
+def _joined_figures(figures: Mapping[str, Tensor]) -> dict[str, float]:
+    """Return the means of figures over all processes."""
+    if not figures:
         return {}
-    shares = [
-        (values.argmax(1).view(-1, len(batches[task].labels)) == batches[task].labels)
-        for task, values in logits.items()
-    ]
-    means = mean_over_processes(torch.stack([share.float().mean() for share in shares]))
-    return dict(zip(logits, means.tolist()))
+    means = mean_over_processes(torch.stack([figure.float() for figure in figures.values()]))
+    return dict(zip(figures, means.tolist()))
 
 
 def count_parameters(module: nn.Module, *, trained: bool = False) -> int:

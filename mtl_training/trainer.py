@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from itertools import pairwise, repeat
 from pathlib import Path
 from statistics import median
@@ -15,24 +15,36 @@ from typing import Any, cast
 from lightning_fabric.wrappers import _FabricOptimizer
 from mtl_perception.checkpoint import load_checkpoint, load_network, save_checkpoint
 from mtl_perception.network.config import NetworkConfig
+from mtl_perception.network.heads import settings_of
 from mtl_perception.network.multitask import MultiTaskNetwork
 from mtl_training.config import TrainingConfig
-from mtl_training.data.loading import build_datasets, training_batches, with_labels
-from mtl_training.data.sample import ClipDataset
+from mtl_training.criteria import build_criteria, Criterion
+from mtl_training.data.frame_sample import FrameDataset
+from mtl_training.data.loading import (
+    build_dataset,
+    build_datasets,
+    training_batches,
+    with_labels,
+)
+from mtl_training.data.sample import AnyDataset
 from mtl_training.devices import build_fabric
-from mtl_training.evaluation import evaluate, TaskInputs
+from mtl_training.evaluation import evaluate
+from mtl_training.initial_checkpoint import load_parts
 from mtl_training.initial_weights import initialise
+from mtl_training.inputs import TaskInputs
 from mtl_training.metrics import Evaluation
 from mtl_training.optimisation import (
     build_optimiser,
     learning_rate,
+    Plateau,
     set_learning_rate,
     set_train_mode,
 )
+from mtl_training.predicted_poses import find_all_poses, PredictedPoses
 from mtl_training.processes import broadcast_state
 from mtl_training.progress import TrainingProgress
 from mtl_training.provenance import cpu_time, describe, git_revision, rounded
-from mtl_training.regimes import build_regime
+from mtl_training.regimes import build_regime, Stage
 from mtl_training.relevance import build_sources, calibrate
 from mtl_training.report import draw_confusions, draw_learning_curves
 from mtl_training.run_folder import RunFolder
@@ -47,6 +59,7 @@ from mtl_training.run_state import (
 from mtl_training.step import Batches, count_parameters, StepResult, TrainingStep
 from mtl_training.stop_request import StopRequest
 from mtl_training.synced_batch_norm import sync_batch_norms
+from mtl_training.tables import nearest
 from mtl_training.weighting import build_weighting
 from mtl_training.weighting.merging import merges_tasks
 from rich.console import Console
@@ -65,15 +78,19 @@ class Progress:
     cpu_sec: float = 0.0
     num_skipped: int = 0
     samples: Counter[str] = field(default_factory=Counter)
+    stage: int = 0
+    plateau: Plateau = field(default_factory=Plateau)  # of the stage
 
     def facts(self) -> dict[str, Any]:
         """Return it as JSON values."""
-        return {name: getattr(self, name) for name in self.__slots__}
+        facts = {name: getattr(self, name) for name in self.__slots__}
+        return {**facts, 'plateau': asdict(self.plateau)}
 
     @classmethod
     def from_facts(cls, facts: Mapping[str, Any]) -> Progress:
         """Return what :meth:`facts` described."""
-        return cls(**{**facts, 'samples': Counter(facts['samples'])})
+        plateau = Plateau(**facts.get('plateau', {}))
+        return cls(**{**facts, 'samples': Counter(facts['samples']), 'plateau': plateau})
 
 
 class Trainer:
@@ -124,8 +141,10 @@ class Trainer:
         tasks = list(network_config.tasks)
         network = MultiTaskNetwork(network_config)
         initialise(network, config)
+        if config.init_checkpoint is not None:
+            load_parts(network, config.init_checkpoint)
         if config.channels_last:
-            network = network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+            lay_out_channels_last(network)
         self._weighting = build_weighting(
             config.weighting.name, tasks, **config.weighting.settings
         )
@@ -133,8 +152,16 @@ class Trainer:
             {task: len(data) for task, data in self._datasets['train'].items()}
         )
         self._weighting.to(fabric.device)
-        self._regime = build_regime(config.regime.name, tasks, **config.regime.settings)
+        self._criteria = build_criteria(network_config, config.losses)
+        self._regime = build_regime(
+            config.regime.name,
+            tasks,
+            cast('Mapping[str, Criterion]', self._criteria),
+            **config.regime.settings,
+        )
         self._regime.to(fabric.device)
+        self._stages = self._regime.stages(config.iterations)
+        check_stages(self._stages, network_config)
         if fabric.world_size > 1:
             sync_batch_norms(network)
         # Not Fabric's wrapper: its hooks would average gradients that a weighting has yet to make.
@@ -151,6 +178,7 @@ class Trainer:
         self._inputs = TaskInputs(network_config, channels_last=config.channels_last, dtype=dtype)
         self._inputs.to(fabric.device)
         self._network, self._optimiser = network, optimiser
+        self._trainable = {id(p): p.requires_grad for p in network.parameters()}
         self._averaged: AveragedModel | None = None
         if config.ema_decay is not None:
             average = get_ema_multi_avg_fn(config.ema_decay)
@@ -188,27 +216,92 @@ class Trainer:
             self._resume()
         if self._fabric.is_global_zero:
             self._folder.rewind(self._iteration)
-        stream = training_batches(
-            self._datasets['train'],
-            self._config,
-            tasks_at=self._regime.tasks_at,
-            start=self._iteration,
-            rank=self._fabric.global_rank,
-            world_size=self._fabric.world_size,
-        )
-        batches = pairwise(stream) if self._step.looks_ahead else zip(stream, repeat(None))
         first, total = self._iteration, self._config.iterations
         self._writer = self._open_tensorboard()
         shown = TrainingProgress(self._console, first, total)
         closing_writer = closing(self._writer) if self._writer else nullcontext()
         with closing_writer, self._stop_request, shown as self._shown:
-            while self._iteration < total and not self._should_stop():
-                self._iterate(*next(batches))
+            for number, stage in enumerate(self._stages):
+                end = stage.first + stage.iterations
+                if self._iteration >= end or self._stop_request.is_made:
+                    continue
+                batches = self._begin(number, stage)
+                while self._iteration < end and not self._should_stop():
+                    self._iterate(*next(batches))
         return self._finish()
+
+    # -- Stages ------------------------------------------------------------------------------
+
+    def _begin(self, number: int, stage: Stage) -> Iterator[tuple[Batches, Batches | None]]:
+        """Prepare a stage and return its batches, and those after them where they are needed."""
+        progress = self._progress
+        if progress.stage != number:
+            progress.stage, progress.plateau = number, Plateau()
+        self._stage = stage
+        frozen = {id(p) for name in stage.freeze for p in self._network.trunks[name].parameters()}
+        for parameter in self._network.parameters():
+            is_trained = self._trainable[id(parameter)] and id(parameter) not in frozen
+            parameter.requires_grad_(is_trained)
+        self._step.refresh()
+        if len(self._stages) > 1:
+            self._say(
+                f'stage {number + 1} of {len(self._stages)}: {", ".join(stage.tasks)}, '
+                f'{stage.iterations} iterations'
+            )
+        datasets = dict(self._datasets['train'])
+        if stage.predicted_poses:
+            datasets |= self._predicted_poses()
+        stream = training_batches(
+            datasets,
+            self._config,
+            tasks_at=self._tasks_at,
+            start=self._iteration,
+            rank=self._fabric.global_rank,
+            world_size=self._fabric.world_size,
+        )
+        return pairwise(stream) if self._step.looks_ahead else zip(stream, repeat(None))
+
+    def _tasks_at(self, iteration: int) -> list[str]:
+        # What comes after the present stage is as in it: the next one reads other data.
+        number = sum(stage.first <= iteration for stage in self._stages) - 1
+        stage = self._stages[min(number, self._progress.stage)]
+        return [task for task in self._regime.tasks_at(iteration) if task in stage.tasks]
+
+    def _predicted_poses(self) -> dict[str, AnyDataset]:
+        """Return the data of the activity task with the poses that the network finds now."""
+        config, network = self._config, self._network.config
+        task = network.task_of_kind('activity')
+        assert task is not None
+        truth = cast(
+            'FrameDataset',
+            build_dataset(task, config.data[task], 'train', network, augment=False),
+        )
+        history = settings_of(task, network.tasks[task]).history
+        pixels = cast(
+            'FrameDataset',
+            build_dataset(
+                task, config.data[task], 'train', network, augment=False, images=history
+            ),
+        )
+        self._say(f'finding the poses of {len(pixels)} samples of {history} frames')
+        poses = find_all_poses(
+            self._current().deploy(),
+            pixels,
+            self._inputs,
+            batch_size=config.evaluation.batch_size,
+            device=self._fabric.device,
+            workers=config.workers,
+            autocast=self._fabric.autocast,
+        )
+        found = sum(int(row.is_found.sum()) for row in poses)
+        self._say(f'found {found} of {sum(len(row.is_found) for row in poses)} people')
+        return {task: PredictedPoses(truth, poses)}
 
     def _iterate(self, batches: Batches, upcoming: Batches | None) -> None:
         config = self._config
-        rate = learning_rate(config.optimiser, self._iteration, config.iterations)
+        stage, optimiser = self._stage, config.optimiser
+        rate = learning_rate(optimiser, self._iteration - stage.first, stage.iterations)
+        rate *= (stage.lr or optimiser.lr) / optimiser.lr * self._progress.plateau.factor
         set_learning_rate(self._optimiser, rate)
         set_train_mode(self._network, freeze_batch_norm=config.freeze_batch_norm)
         started = time.perf_counter()
@@ -217,10 +310,10 @@ class Trainer:
         if self._averaged is not None and not result.skipped:
             self._averaged.update_parameters(self._network)
         self._iteration += 1
-        self._progress.samples.update(dict.fromkeys(result.loss, config.batch_size))
+        self._progress.samples.update({t: config.batch_size_of(t) for t in result.loss})
         self._progress.num_skipped += result.skipped
         self._report(result, rate)
-        last = self._iteration == config.iterations
+        last = self._iteration in (stage.first + stage.iterations, config.iterations)
         validates = self._iteration % config.evaluation.every == 0 or last
         if validates:
             self._validate()
@@ -238,25 +331,30 @@ class Trainer:
         }
         record = {'kind': 'val', 'iteration': self._iteration, **figures}
         self._log({**record, 'structure': structure})
-        chosen = figures[f'{self._config.evaluation.selection}_accuracy']
+        chosen = chosen_figure(self._config.evaluation.selection, evaluation)
+        self._progress.plateau.update(
+            sum(evaluation.losses.get(task, 0.0) for task in self._stage.tasks),
+            self._config.optimiser,
+        )
         if chosen >= self._progress.best:
             self._progress.best, self._progress.best_iteration = chosen, self._iteration
             self._write_checkpoint(self._folder.best, {'val': figures})
         self._write_checkpoint(self._folder.last, {'val': figures})
-        shares = '  '.join(f'{task} {value:.1%}' for task, value in figures['accuracy'].items())
+        shares = '  '.join(f'{task} {value:.1%}' for task, value in evaluation.scores.items())
         best = ', best so far' if self._progress.best_iteration == self._iteration else ''
-        cumulative = evaluation.cumulative_accuracy
-        self._say(f'validation {self._iteration}: {shares}  cumulative {cumulative:.1%}{best}')
+        selection = self._config.evaluation.selection
+        self._say(f'validation {self._iteration}: {shares}  {selection} {chosen:.1%}{best}')
 
     def _evaluate(
         self,
         network: MultiTaskNetwork,
-        datasets: Mapping[str, ClipDataset],
+        datasets: Mapping[str, AnyDataset],
         share: tuple[int, int] = (0, 1),
     ) -> Evaluation:
         return evaluate(
             network.deploy(),
             datasets,
+            criteria=self._criteria,
             batch_size=self._config.evaluation.batch_size,
             device=self._fabric.device,
             workers=self._config.workers,
@@ -351,12 +449,12 @@ class Trainer:
 
     def _report(self, result: StepResult, rate: float) -> None:
         if self._fabric.is_global_zero:
-            self._shown.update(self._iteration, sum(result.loss.values()), result.accuracy)
+            self._shown.update(self._iteration, sum(result.loss.values()), result.fit)
         if self._iteration % self._config.log_every and not result.skipped:
             return
         finite = {task: value for task, value in result.loss.items() if value - value == 0}
         record = {'kind': 'train', 'iteration': self._iteration, 'lr': rate, 'loss': finite}
-        record |= {'accuracy': result.accuracy, 'weights': self._weighting.weights()}
+        record |= {'accuracy': result.fit, 'weights': self._weighting.weights()}
         record |= {'step_ms': round(median(self._step_ms), 3)}
         self._step_ms.clear()
         self._log(record | {'skipped': self._progress.num_skipped})
@@ -415,7 +513,7 @@ class Trainer:
         return {
             'iteration': self._iteration,
             'best_iteration': self._progress.best_iteration,
-            f'best_{self._config.evaluation.selection}_accuracy': self._progress.best,
+            f'best_{selected_name(self._config.evaluation.selection)}': self._progress.best,
             'samples': dict(self._progress.samples),
             'skipped_steps': self._progress.num_skipped,
             'parameters': {
@@ -478,3 +576,43 @@ class Trainer:
             for task, matrix in evaluation.confusions.items()
         }
         return {split: figures}
+
+
+def chosen_figure(selection: str, evaluation: Evaluation) -> float:
+    """Return what the best network has most of."""
+    if selection == 'score':
+        return evaluation.mean_score
+    figure: float = evaluation.summary()[selected_name(selection)]
+    return figure
+
+
+def selected_name(selection: str) -> str:
+    """Return the name of the figure that chooses the best network, as it stands in summaries."""
+    return 'mean_score' if selection == 'score' else f'{selection}_accuracy'
+
+
+def check_stages(stages: Sequence[Stage], network: NetworkConfig) -> None:
+    """
+    Check what stages name against the network.
+
+    :raises ValueError: If a stage freezes an unknown trunk, or has nothing to learn from poses.
+    """
+    for i, stage in enumerate(stages):
+        for name in stage.freeze:
+            if name not in network.trunks:
+                raise ValueError(
+                    f"stages[{i}].freeze: no trunk '{name}'. {nearest(name, [*network.trunks])}"
+                )
+        if stage.predicted_poses and network.task_of_kind('activity') not in stage.tasks:
+            raise ValueError(
+                f'stages[{i}].predicted_poses is for the task of kind activity, got {stage.tasks}.'
+            )
+
+
+def lay_out_channels_last(network: MultiTaskNetwork) -> None:
+    """Give the weights of convolutions the memory layout in which channels are innermost."""
+    for module in network.modules():
+        for parameter in module.parameters(recurse=False):
+            if parameter.ndim in (4, 5):
+                layout = torch.channels_last if parameter.ndim == 4 else torch.channels_last_3d
+                parameter.data = parameter.data.contiguous(memory_format=layout)

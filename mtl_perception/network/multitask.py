@@ -11,7 +11,7 @@ from mtl_perception.network.backbones import build_backbone
 from mtl_perception.network.backbones.resnet2d import ResNet2d
 from mtl_perception.network.config import NetworkConfig, TrunkConfig
 from mtl_perception.network.heads import build_head, RelevanceHead
-from mtl_perception.network.pose.activity import ActivityClassifier, normalised_poses
+from mtl_perception.network.pose.activity import activity_inputs, ActivityClassifier
 from mtl_perception.network.pose.association import PoseResidualNetwork
 from mtl_perception.network.pose.decoding import box_candidates, find_poses, People, suppress
 from mtl_perception.network.pose.detection import DetectionBranch
@@ -150,11 +150,7 @@ class MultiTaskNetwork(nn.Module):
     def activity_inputs(self, keypoints: Tensor, boxes: Tensor, image_size: Tensor) -> Tensor:
         """Return the inputs of the activity classifier for :meth:`activities`, ``[N, T * 34]``."""
         head = cast('ActivityClassifier', self.heads[self._require('activity')])
-        if head.config.normalise == 'image':
-            height, width = image_size.to(boxes).unbind()
-            zero = torch.zeros_like(width)
-            boxes = torch.stack([zero, zero, width - 1, height - 1]).expand(len(boxes), 4)
-        poses = normalised_poses(keypoints, boxes, history=head.config.history)
+        poses = activity_inputs(head.config, keypoints, boxes, image_size)
         return poses.to(next(head.parameters()).dtype)
 
     def _frame_output(self, task: str, maps: Sequence[Tensor], frames: Tensor) -> Any:

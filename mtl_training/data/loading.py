@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 import inspect
 import os
 import signal
@@ -10,10 +10,14 @@ import threading
 from typing import Any, cast
 
 import cv2
-from mtl_perception.network.config import NetworkConfig
+from mtl_perception.network.config import FIXED_LABELS, FRAME_KINDS, NetworkConfig
+from mtl_perception.network.heads import settings_of
 from mtl_training.config import DataConfig, TrainingConfig
+from mtl_training.data.coco_keypoints import CocoKeypoints
 from mtl_training.data.folder import FolderClips
+from mtl_training.data.frame_sample import FrameDataset, FrameSample
 from mtl_training.data.label_noise import NoisyLabels
+from mtl_training.data.mpii import MpiiActivities
 from mtl_training.data.multitask import (
     collate_tasks,
     FixedDataset,
@@ -21,8 +25,8 @@ from mtl_training.data.multitask import (
     MultiTaskSampler,
     TasksAt,
 )
-from mtl_training.data.sample import ClipBatch, ClipDataset, ClipSample, collate_clips
-from mtl_training.data.synthetic import SyntheticClips
+from mtl_training.data.sample import AnyDataset, Batch, ClipDataset, collate, Sample
+from mtl_training.data.synthetic import SyntheticClips, SyntheticFrames
 from mtl_training.tables import call_with, choose
 import torch
 from torch.utils.data import DataLoader, Subset
@@ -32,17 +36,28 @@ DATASETS: dict[str, Callable[..., Any]] = {
     'folder': FolderClips,
     'synthetic': SyntheticClips,
 }
+# Of tasks that look at frames; called as factory(kind, split, size=(height, width), fit=, images=,
+# history=, history_seconds=, **settings).
+FRAME_DATASETS: dict[str, Callable[..., Any]] = {
+    'coco': CocoKeypoints,
+    'mpii': MpiiActivities,
+    'synthetic': SyntheticFrames,
+}
+# The kind that asks for a data set which several tasks share: what it needs, the others can use.
+_BY_NEED = ('activity', 'keypoints', 'detection', 'association')
 
 
 def build_dataset(
     task: str, data: DataConfig, split: str, network: NetworkConfig, **overrides: Any
-) -> ClipDataset:
+) -> AnyDataset:
     """
     Build the data set of one task and split, at the clip length and size of its trunk.
 
     :param overrides: Settings that win over those of the config.
     :raises ValueError: If the data set or one of its settings is unknown.
     """
+    if network.tasks[task].kind in FRAME_KINDS:
+        return _build_frames([task], data, split, network, **overrides)[task]
     trunk = network.trunks[network.tasks[task].trunk]
     settings = {
         'num_frames': trunk.num_frames,
@@ -65,15 +80,97 @@ def build_dataset(
     return NoisyLabels(dataset, data.label_noise, seed=data.label_noise_seed)
 
 
-def build_datasets(config: TrainingConfig, split: str, **overrides: Any) -> dict[str, ClipDataset]:
-    """Build the data sets of all tasks for one split."""
+def build_datasets(config: TrainingConfig, split: str, **overrides: Any) -> dict[str, AnyDataset]:
+    """
+    Build the data sets of all tasks for one split.
+
+    Outside of training, frame tasks with the same data share one data set, so that they can be
+    judged together.
+    """
+    return build_task_datasets(config.network, config.data, split, **overrides)
+
+
+def build_task_datasets(
+    network: NetworkConfig, data: Mapping[str, DataConfig], split: str, **overrides: Any
+) -> dict[str, AnyDataset]:
+    """Build the data sets of tasks for one split, as :func:`build_datasets` does."""
+    datasets: dict[str, AnyDataset] = {}
+    for task in network.tasks:
+        if task in datasets or task not in data:
+            continue
+        if network.tasks[task].kind not in FRAME_KINDS:
+            datasets[task] = build_dataset(task, data[task], split, network, **overrides)
+            continue
+        same = [
+            other
+            for other in network.tasks
+            if other in data
+            and network.tasks[other].kind in FRAME_KINDS
+            and data[other] == data[task]
+        ]
+        group = [task] if split == 'train' else same
+        datasets |= _build_frames(group, data[task], split, network, **overrides)
+    return {task: datasets[task] for task in network.tasks if task in datasets}
+
+
+class SharedFrames:
+    """
+    What one task sees of a data set that several tasks share.
+
+    :param shared: The data set.
+    """
+
+    def __init__(self, task: str, labels: tuple[str, ...], shared: FrameDataset) -> None:
+        self.task, self.labels, self.shared = task, labels, shared
+
+    def __len__(self) -> int:
+        """Return the number of images."""
+        return len(self.shared)
+
+    def __getitem__(self, index: int) -> FrameSample:
+        """Return one annotated image."""
+        return self.shared[index]
+
+
+def _build_frames(
+    tasks: Sequence[str], data: DataConfig, split: str, network: NetworkConfig, **overrides: Any
+) -> dict[str, AnyDataset]:
+    kinds = {network.tasks[task].kind: task for task in tasks}
+    kind = next(kind for kind in _BY_NEED if kind in kinds)
+    task = kinds[kind]
+    trunk = network.trunks[network.tasks[task].trunk]
+    settings = {
+        'size': tuple(trunk.preprocessing.size),
+        'fit': trunk.preprocessing.fit,
+        'images': 1,
+        **data.of_split(split),
+        **overrides,
+    }
+    activity = network.task_of_kind('activity')
+    if kind == 'activity' and activity:
+        looks_back = settings_of(activity, network.tasks[activity])
+        settings.setdefault('history', looks_back.history)
+        settings.setdefault('history_seconds', looks_back.history_seconds)
+        settings['images'] = settings['history']
+    if split == 'train' and 'images' not in overrides and kind in ('association', 'activity'):
+        settings['images'] = 0
+    factory = choose(FRAME_DATASETS, data.dataset, 'dataset of frames')
+    names = ', '.join(f"'{name}'" for name in tasks)
+    where = f"data set '{data.dataset}' of {'tasks' if len(tasks) > 1 else 'task'} {names}"
+    dataset = cast('FrameDataset', call_with(factory, where, (kind, split), settings))
+    if data.label_noise:
+        raise ValueError(f'{where}: label_noise is for clips.')
+    if len(tasks) == 1:
+        return {task: dataset}
     return {
-        task: build_dataset(task, config.data[task], split, config.network, **overrides)
-        for task in config.network.tasks
+        name: SharedFrames(
+            name, FIXED_LABELS.get(network.tasks[name].kind, tuple(dataset.labels)), dataset
+        )
+        for name in tasks
     }
 
 
-def with_labels(network: NetworkConfig, datasets: Mapping[str, ClipDataset]) -> NetworkConfig:
+def with_labels(network: NetworkConfig, datasets: Mapping[str, AnyDataset]) -> NetworkConfig:
     """
     Return the network config with the labels of the data sets.
 
@@ -90,18 +187,18 @@ def with_labels(network: NetworkConfig, datasets: Mapping[str, ClipDataset]) -> 
 
 
 def training_batches(
-    datasets: Mapping[str, ClipDataset],
+    datasets: Mapping[str, AnyDataset],
     config: TrainingConfig,
     *,
     tasks_at: TasksAt,
     start: int = 0,
     rank: int = 0,
     world_size: int = 1,
-) -> Iterator[dict[str, ClipBatch]]:
+) -> Iterator[dict[str, Batch]]:
     """Yield the batches of every iteration from ``start`` on, without end."""
     sampler = MultiTaskSampler(
         {task: len(dataset) for task, dataset in datasets.items()},
-        config.batch_size,
+        {task: config.batch_size_of(task) for task in datasets},
         tasks_at=tasks_at,
         seed=config.seed,
         start=start,
@@ -123,14 +220,14 @@ def training_batches(
 
 
 def evaluation_batches(
-    dataset: ClipDataset, batch_size: int, *, workers: int = 0, share: tuple[int, int] = (0, 1)
-) -> Iterator[ClipBatch]:
+    dataset: AnyDataset, batch_size: int, *, workers: int = 0, share: tuple[int, int] = (0, 1)
+) -> Iterator[Batch]:
     """Yield every sample of a data set once, in order; with several processes, a share of them."""
     fixed = FixedDataset(dataset)
-    loader: DataLoader[ClipSample] = DataLoader(
+    loader: DataLoader[Sample] = DataLoader(
         fixed if share[1] == 1 else Subset(fixed, range(share[0], len(fixed), share[1])),
         batch_size=batch_size,
-        collate_fn=collate_clips,
+        collate_fn=collate,
         num_workers=workers,
         worker_init_fn=_start_worker,
         generator=torch.Generator(),

@@ -12,10 +12,10 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import count
 import random
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from zlib import crc32
 
-from mtl_training.data.sample import ClipBatch, ClipDataset, ClipSample, collate_clips
+from mtl_training.data.sample import AnyDataset, Batch, collate, Sample
 import numpy as np
 import torch
 from torch.utils.data import Dataset, Sampler
@@ -55,7 +55,8 @@ class MultiTaskSampler(Sampler[list[SampleKey]]):
     Draw the samples of every iteration, from a given iteration on and without end.
 
     :param lengths: Number of samples per task.
-    :param batch_size: Samples per task and iteration, over all processes together.
+    :param batch_size: Samples per task and iteration, over all processes together; of each task
+        by itself where it is a mapping.
     :param tasks_at: Which tasks an iteration trains; a task that pauses keeps its place.
     :param start: The first iteration to draw.
     :param rank: This process, of ``world_size``; each takes its share of every batch.
@@ -64,7 +65,7 @@ class MultiTaskSampler(Sampler[list[SampleKey]]):
     def __init__(
         self,
         lengths: Mapping[str, int],
-        batch_size: int,
+        batch_size: int | Mapping[str, int],
         *,
         tasks_at: TasksAt,
         seed: int = 0,
@@ -72,15 +73,18 @@ class MultiTaskSampler(Sampler[list[SampleKey]]):
         rank: int = 0,
         world_size: int = 1,
     ) -> None:
-        if batch_size % world_size:
+        sizes = dict(batch_size) if isinstance(batch_size, Mapping) else {}
+        if not isinstance(batch_size, Mapping):
+            sizes = dict.fromkeys(lengths, batch_size)
+        if uneven := [size for size in sizes.values() if size % world_size]:
             raise ValueError(
-                f'batch_size must be a multiple of the {world_size} processes, got {batch_size}.'
+                f'batch_size must be a multiple of the {world_size} processes, got {uneven[0]}.'
             )
         self._permutations = {
             task: EndlessPermutation(length, seed=seed, task=task)
             for task, length in lengths.items()
         }
-        self._batch_size, self._tasks_at, self._start = batch_size, tasks_at, start
+        self._batch_sizes, self._tasks_at, self._start = sizes, tasks_at, start
         self._rank, self._world_size = rank, world_size
 
     def __iter__(self) -> Iterator[list[SampleKey]]:
@@ -88,15 +92,16 @@ class MultiTaskSampler(Sampler[list[SampleKey]]):
         for iteration in count(self._start):
             keys: list[SampleKey] = []
             for task in self._tasks_at(iteration):
-                first = turns[task] * self._batch_size
+                size = self._batch_sizes[task]
+                first = turns[task] * size
                 turns[task] += 1
-                for offset in range(self._rank, self._batch_size, self._world_size):
+                for offset in range(self._rank, size, self._world_size):
                     position = first + offset
                     keys.append(SampleKey(task, self._permutations[task][position], position))
             yield keys
 
 
-class MultiTaskDataset(Dataset[tuple[str, ClipSample]]):
+class MultiTaskDataset(Dataset[tuple[str, Sample]]):
     """
     The data sets of all tasks behind one index.
 
@@ -104,35 +109,35 @@ class MultiTaskDataset(Dataset[tuple[str, ClipSample]]):
     so it depends neither on the number of workers nor on interruptions.
     """
 
-    def __init__(self, datasets: Mapping[str, ClipDataset], *, seed: int = 0) -> None:
+    def __init__(self, datasets: Mapping[str, AnyDataset], *, seed: int = 0) -> None:
         self._datasets = dict(datasets)
         self._seed = seed
 
-    def __getitem__(self, key: SampleKey) -> tuple[str, ClipSample]:
+    def __getitem__(self, key: SampleKey) -> tuple[str, Sample]:
         with _seeded((self._seed, crc32(key.task.encode()), key.position)):
             return key.task, self._datasets[key.task][key.index]
 
 
-class FixedDataset(Dataset[ClipSample]):
+class FixedDataset(Dataset[Sample]):
     """A data set whose samples are the same whenever they are asked for, as evaluation wants."""
 
-    def __init__(self, dataset: ClipDataset) -> None:
+    def __init__(self, dataset: AnyDataset) -> None:
         self._dataset = dataset
 
     def __len__(self) -> int:
         return len(self._dataset)
 
-    def __getitem__(self, index: int) -> ClipSample:
+    def __getitem__(self, index: int) -> Sample:
         with _seeded((index,)):
             return self._dataset[index]
 
 
-def collate_tasks(samples: Sequence[tuple[str, ClipSample]]) -> dict[str, ClipBatch]:
+def collate_tasks(samples: Sequence[tuple[str, Sample]]) -> dict[str, Batch]:
     """Group samples by task, each group a batch."""
-    groups: dict[str, list[ClipSample]] = {}
+    groups: dict[str, list[Any]] = {}
     for task, sample in samples:
         groups.setdefault(task, []).append(sample)
-    return {task: collate_clips(group) for task, group in groups.items()}
+    return {task: collate(group) for task, group in groups.items()}
 
 
 class _seeded:

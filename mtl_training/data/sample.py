@@ -1,10 +1,11 @@
-"""What every data set of clips yields, and how samples become a batch."""
+"""What every data set of clips yields, and how samples of any kind become a batch."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
+from mtl_training.data.frame_sample import collate_frames, FrameBatch, FrameDataset, FrameSample
 import torch
 from torch import Tensor
 
@@ -44,6 +45,19 @@ def describe(dataset: ClipDataset, index: int) -> str:
     """Return where a clip came from, or nothing where ``dataset.describe(index)`` is missing."""
     method = getattr(dataset, 'describe', None)
     return '' if method is None else str(method(index))
+
+
+# Of any kind of task.
+Sample = ClipSample | FrameSample
+Batch = ClipBatch | FrameBatch
+AnyDataset = ClipDataset | FrameDataset
+
+
+def collate(samples: Sequence[Any]) -> Batch:
+    """Stack samples of one kind into a batch."""
+    if isinstance(samples[0], FrameSample):
+        return collate_frames(samples)
+    return collate_clips(samples)
 
 
 def collate_clips(samples: Sequence[ClipSample]) -> ClipBatch:

@@ -2,21 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mtl_training.regimes.contract import Forward, Regime, sample_losses
+from mtl_training.criteria import Criterion
+from mtl_training.regimes.contract import Forward, Regime, Stage
 from mtl_training.regimes.joint import JointRegime
+from mtl_training.regimes.staged import StagedRegime
 from mtl_training.tables import call_with, choose
 
-__all__ = ['REGIMES', 'Forward', 'JointRegime', 'Regime', 'build_regime', 'sample_losses']
+__all__ = [
+    'REGIMES',
+    'Forward',
+    'JointRegime',
+    'Regime',
+    'Stage',
+    'StagedRegime',
+    'build_regime',
+]
 
 REGIMES: dict[str, type[Regime]] = {
     'joint': JointRegime,
+    'staged': StagedRegime,
 }
 
 
-def build_regime(name: str, tasks: Sequence[str], **settings: Any) -> Regime:
+def build_regime(
+    name: str,
+    tasks: Sequence[str],
+    criteria: Mapping[str, Criterion] | None = None,
+    **settings: Any,
+) -> Regime:
     """Build the regime that a config names."""
     factory = choose(REGIMES, name, 'regime')
-    return call_with(factory, f"regime '{name}'", (tasks,), settings)
+    return call_with(factory, f"regime '{name}'", (tasks, criteria), settings)

@@ -3,15 +3,39 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
 
-from mtl_training.data.sample import ClipBatch
+from mtl_training.criteria import Criterion
+from mtl_training.criteria.classification import ClassificationCriterion
+from mtl_training.data.sample import Batch
 from mtl_training.weighting.contract import TaskLoss
 from torch import nn, Tensor
-from torch.nn.functional import cross_entropy
 
-# Clips per task -> logits per task, [S * B, C], through the network and its preprocessing; S is 1
-# unless a sharing method samples its structure in training.
-Forward = Callable[[Mapping[str, ClipBatch]], dict[str, Tensor]]
+# Batches per task -> outputs per task, through the network and its preprocessing; logits are
+# [S * B, C], S being 1 unless a sharing method samples its structure in training.
+Forward = Callable[[Mapping[str, Batch]], dict[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """
+    A part of the run that trains the same things throughout.
+
+    :param first: Its first iteration.
+    :param iterations: How many it has.
+    :param tasks: What each of them trains.
+    :param lr: The largest learning rate; None: the optimiser's.
+    :param freeze: Trunks that stay as they are.
+    :param predicted_poses: Whether activities are learnt from the poses that the network finds.
+    """
+
+    first: int
+    iterations: int
+    tasks: tuple[str, ...]
+    lr: float | None = None
+    freeze: tuple[str, ...] = ()
+    predicted_poses: bool = False
 
 
 class Regime(nn.Module):
@@ -21,38 +45,53 @@ class Regime(nn.Module):
     State is that of ``nn.Module`` and survives a resume.
 
     :param tasks: The names of all tasks.
+    :param criteria: What each of them fits; cross-entropy where there is none.
     """
 
-    def __init__(self, tasks: Sequence[str]) -> None:
+    def __init__(
+        self, tasks: Sequence[str], criteria: Mapping[str, Criterion] | None = None
+    ) -> None:
         super().__init__()
         self.tasks = tuple(tasks)
+        given = criteria or {}
+        self.criteria = nn.ModuleDict(
+            {task: given[task] if task in given else ClassificationCriterion() for task in tasks}
+        )
+
+    def stages(self, iterations: int) -> list[Stage]:
+        """
+        Return the stages of a run, one after the other without a gap.
+
+        :raises ValueError: If they do not fit the number of iterations.
+        """
+        return [Stage(0, iterations, self.tasks)]
 
     def tasks_at(self, iteration: int) -> Sequence[str]:
         """Return the tasks that an iteration trains; a function of the iteration alone."""
         return self.tasks
 
     def losses(
-        self, forward: Forward, batches: Mapping[str, ClipBatch]
-    ) -> tuple[dict[str, TaskLoss], dict[str, Tensor]]:
+        self, forward: Forward, batches: Mapping[str, Batch]
+    ) -> tuple[dict[str, TaskLoss], dict[str, Any]]:
         """
-        Return the losses of the tasks present, and their logits.
+        Return the losses of the tasks present, and their outputs.
 
-        :param forward: Runs the network on the clips of every task.
+        :param forward: Runs the network on the batch of every task.
         :param batches: The batches of the iteration; absent tasks are absent from the result.
         """
-        raise NotImplementedError
+        present = {task: batch for task, batch in batches.items() if len(batch.indices)}
+        outputs = forward(present)
+        losses = {
+            task: TaskLoss(
+                values=self.criteria[task](outputs[task], batch).mean(0), indices=batch.indices
+            )
+            for task, batch in present.items()
+        }
+        return losses, outputs
 
-
-def sample_losses(logits: Tensor, labels: Tensor, *, label_smoothing: float = 0.0) -> Tensor:
-    """
-    Return the cross-entropy of every clip in every sample of the network's structure.
-
-    :param logits: ``[S * B, C]``.
-    :param labels: ``[B]``.
-    :return: ``[S, B]``, float32.
-    """
-    repeated = labels.repeat(len(logits) // len(labels))
-    losses = cross_entropy(
-        logits.float(), repeated, reduction='none', label_smoothing=label_smoothing
-    )
-    return losses.view(-1, len(labels))
+    def fits(self, outputs: Mapping[str, Any], batches: Mapping[str, Batch]) -> dict[str, Tensor]:
+        """Return a figure in [0, 1] of how well each batch is fitted."""
+        return {
+            task: cast('Criterion', self.criteria[task]).fit(values, batches[task])
+            for task, values in outputs.items()
+        }

@@ -65,6 +65,24 @@ class ActivityClassifier(nn.Module):
         return logits
 
 
+def activity_inputs(
+    config: ActivityConfig, keypoints: Tensor, boxes: Tensor, image_size: Tensor
+) -> Tensor:
+    """
+    Return the inputs of the classifier as its config wants them.
+
+    :param keypoints: ``[N, T, 17, 3]``, oldest first.
+    :param boxes: The newest of each person, xyxy ``[N, 4]``.
+    :param image_size: Height and width, ``[2]``, or of each person's image, ``[N, 2]``.
+    :return: ``[N, T * 34]``, float32.
+    """
+    if config.normalise == 'image':
+        height, width = image_size.to(boxes).expand(len(boxes), 2).unbind(1)
+        zero = torch.zeros_like(width)
+        boxes = torch.stack([zero, zero, width - 1, height - 1], 1)
+    return normalised_poses(keypoints, boxes, history=config.history)
+
+
 def normalised_poses(keypoints: Tensor, frames: Tensor, *, history: int) -> Tensor:
     """
     Return the inputs of the classifier: (x, y) of all joints of all poses, one after the other.

@@ -88,8 +88,8 @@ def joint_cells(points: Tensor, boxes: Tensor, config: AssociationConfig) -> tup
     sides = (high - low).clamp_min(1e-6)
     counts = torch.tensor([config.width, config.height], device=points.device)
     # Whole pixels, as in the source's code.
-    cells = ((points - low) * counts / sides.ceil().clamp_min(1.0)).nan_to_num(0.0).long()
-    cells = torch.minimum(cells.clamp_min(0), counts - 1)
+    cells = ((points - low) * counts / sides.ceil().clamp_min(1.0)).nan_to_num(0.0)
+    cells = torch.minimum(cells.clamp_min(0), counts - 1).long()
     margin = config.margin * sides
     # Written so that NaN lies outside.
     is_inside = ((points >= low - margin) & (points <= high + margin)).all(-1)

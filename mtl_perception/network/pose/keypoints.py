@@ -81,7 +81,9 @@ class KeypointBranch(nn.Module):
         for module in (self.heatmaps, *self.intermediate):
             assert isinstance(module, nn.Conv2d)
             nn.init.normal_(module.weight, std=0.001)
+            # Nearly all of an image is background.
             nn.init.zeros_(module.bias)  # type: ignore[arg-type]
+            nn.init.ones_(module.bias[-1:])  # type: ignore[index]
 
     def forward(self, maps: Sequence[Tensor]) -> KeypointOutput:
         """Return the heatmaps of C2 to C5."""
@@ -127,17 +129,22 @@ def find_peaks(heatmaps: Tensor, *, min_score: float, max_peaks: int) -> tuple[T
     best, places = scores.topk(min(max_peaks, scores.shape[2]), dim=2)
 
     def at(shifted: Tensor) -> Tensor:
-        return shifted.flatten(2).gather(2, places).clamp_min(1e-4).log()
+        return shifted.flatten(2).gather(2, places)
 
-    middle = at(centre)
-    x = (places % width) + _vertex(at(left), middle, at(right))
-    y = (places // width) + _vertex(at(up), middle, at(down))
+    x = (places % width) + _vertex(at(left), best, at(right))
+    y = (places // width) + _vertex(at(up), best, at(down))
     # The centre of cell g lies at the middle of its pixels.
     pixels = torch.stack([x, y], -1) * HEATMAP_STRIDE + (HEATMAP_STRIDE - 1) / 2
     return pixels, best
 
 
 def _vertex(before: Tensor, middle: Tensor, after: Tensor) -> Tensor:
+    # Beyond the border nothing is known: as if the peak were symmetric there.
+    before, after = (
+        torch.where(before == -torch.inf, after, before),
+        torch.where(after == -torch.inf, before, after),
+    )
+    before, middle, after = (x.clamp_min(1e-4).log() for x in (before, middle, after))
     curvature = before - 2 * middle + after
     shift = (before - after) / (2 * curvature.clamp_max(-1e-6))
     return shift.clamp(-0.5, 0.5)

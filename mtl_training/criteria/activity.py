@@ -1,0 +1,46 @@
+"""Cross-entropy of what people do."""
+
+from __future__ import annotations
+
+from mtl_training.criteria.contract import Criterion, mean_of_people
+from mtl_training.data.frame_sample import FrameBatch
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+
+class ActivityCriterion(Criterion):
+    """
+    Cross-entropy of the people whose activity is known.
+
+    :param label_smoothing: Share of the target spread over all labels, in [0, 1).
+    """
+
+    def __init__(self, *, label_smoothing: float = 0.0) -> None:
+        super().__init__()
+        if not 0 <= label_smoothing < 1:
+            raise ValueError(f'label_smoothing must be in [0, 1), got {label_smoothing}.')
+        self._label_smoothing = label_smoothing
+
+    def forward(self, outputs: Tensor, batch: FrameBatch) -> Tensor:
+        """Return the mean loss of the people of every image, ``[1, B]``."""
+        losses = cross_entropy(
+            outputs.float(),
+            batch.activities.flatten().clamp_min(0),
+            reduction='none',
+            label_smoothing=self._label_smoothing,
+        )
+        return mean_of_people(losses.view_as(batch.activities), has_activity(batch)).unsqueeze(0)
+
+    @torch.no_grad()
+    def fit(self, outputs: Tensor, batch: FrameBatch) -> Tensor:
+        """Return the accuracy."""
+        counts = has_activity(batch)
+        hits = outputs.argmax(1).view_as(batch.activities) == batch.activities
+        return (hits & counts).sum() / counts.sum().clamp_min(1)
+
+
+def has_activity(batch: FrameBatch) -> Tensor:
+    """Return whose activity can be learnt, bool ``[B, P]``."""
+    is_known = (batch.keypoints[:, :, -1, :, 2] > 0).any(-1)
+    return batch.is_person & (batch.activities >= 0) & is_known

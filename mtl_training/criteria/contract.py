@@ -1,0 +1,39 @@
+"""What a kind of task asks its outputs to fit."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import nn, Tensor
+
+
+class Criterion(nn.Module):
+    """The loss of one kind of task, and a cheap figure of how well a batch is fitted."""
+
+    figure = 'accuracy'  # what :meth:`fit` returns; larger is better
+
+    def forward(self, outputs: Any, batch: Any) -> Tensor:
+        """
+        Return the loss of every sample.
+
+        :param outputs: Of the task's head for the batch.
+        :param batch: As the data set of the task collates it.
+        :return: ``[S, B]``, float32; S is 1 unless a sharing method samples its structure.
+        """
+        raise NotImplementedError
+
+    def fit(self, outputs: Any, batch: Any) -> Tensor:
+        """Return a figure in [0, 1] for the progress line, a scalar."""
+        raise NotImplementedError
+
+
+def mean_of_people(values: Tensor, counts: Tensor) -> Tensor:
+    """
+    Return the mean over the people of each image; 0 for an image without any.
+
+    :param values: ``[B, P]``.
+    :param counts: Who counts, bool ``[B, P]``.
+    :return: ``[B]``.
+    """
+    weights = counts.to(values.dtype)
+    return (values * weights).sum(1) / weights.sum(1).clamp_min(1)
