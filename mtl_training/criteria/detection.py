@@ -39,13 +39,12 @@ class DetectionCriterion(Criterion):
         if not beta > 0:
             raise ValueError(f'beta must be positive, got {beta}.')
         self._alpha, self._gamma, self._beta = alpha, gamma, beta
+        self._matched: tuple[FrameBatch | None, tuple[Tensor, Tensor, Tensor] | None] = None, None
 
     def forward(self, outputs: DetectionOutput, batch: FrameBatch) -> Tensor:
         """Return the loss of every image, ``[1, B]``."""
         boxes = batch.boxes[:, :, -1]
-        person, positive, negative = match_anchors(
-            outputs.anchors, boxes, batch.is_person, batch.is_crowd
-        )
+        person, positive, negative = self._match(outputs, batch)
         logits = outputs.logits.float()
         focal = focal_loss(logits, positive.float(), alpha=self._alpha, gamma=self._gamma)
         focal = (focal * (positive | negative)).sum(1)
@@ -67,14 +66,21 @@ class DetectionCriterion(Criterion):
     @torch.no_grad()
     def fit(self, outputs: DetectionOutput, batch: FrameBatch) -> Tensor:
         """Return the share of people with an anchor of a score above one half."""
-        boxes = batch.boxes[:, :, -1]
-        person, positive, _ = match_anchors(
-            outputs.anchors, boxes, batch.is_person, batch.is_crowd
-        )
+        person, positive, _ = self._match(outputs, batch)
         is_sure = positive & (outputs.logits > 0)
         found = torch.zeros_like(batch.is_person, dtype=torch.float32)
         found = found.scatter_reduce(1, person, is_sure.float(), 'amax')
         return (found * batch.is_person).sum() / batch.is_person.sum().clamp_min(1)
+
+    def _match(self, outputs: DetectionOutput, batch: FrameBatch) -> tuple[Tensor, Tensor, Tensor]:
+        # The figure of a batch is asked for right after its loss.
+        known, matched = self._matched
+        if matched is None or known is not batch:
+            matched = match_anchors(
+                outputs.anchors, batch.boxes[:, :, -1], batch.is_person, batch.is_crowd
+            )
+            self._matched = batch, matched
+        return matched
 
 
 def focal_loss(logits: Tensor, targets: Tensor, *, alpha: float, gamma: float) -> Tensor:
