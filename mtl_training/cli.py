@@ -16,6 +16,10 @@ COMMANDS = {
     'audit': ('mtl_training.commands.audit', 'find training clips with wrong labels'),
     'compare': ('mtl_training.commands.compare', 'train a grid of methods and compare them'),
     'report': ('mtl_training.commands.report', 'compare runs that are there'),
+    'import-weights': (
+        'mtl_training.commands.import_weights',
+        'make a checkpoint from published weights',
+    ),
     'scenes': ('mtl_training.commands.scenes', 'render synthetic scenes with their truth'),
     'list': ('mtl_training.commands.listing', 'name every method and data set'),
 }
@@ -46,7 +50,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _help() -> str:
-    lines = [f'  {name:10}{text}' for name, (_, text) in COMMANDS.items()]
+    width = max(map(len, COMMANDS)) + 2
+    lines = [f'  {name:{width}}{text}' for name, (_, text) in COMMANDS.items()]
     return '\n'.join(
         [
             'usage: python -m mtl_training <command> [options]',

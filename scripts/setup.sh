@@ -82,6 +82,9 @@ if [ "$found" != "$key" ] || ! "$venv/bin/python" -c '' 2>/dev/null; then
     say 'installing the dependencies'
     "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --upgrade pip
     "$venv/bin/python" -m pip install --quiet --disable-pip-version-check "${requirements[@]}"
+    # By itself: it asks for an OpenCV that would take the place of the headless one.
+    "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps \
+        -r requirements/tracking.txt -c requirements/constraints.txt
     if [ "$ros" = wheels ]; then
         # The wheels' CMake targets name the Python they were built with; without this, CMake
         # stops at include directories that do not exist.

@@ -19,11 +19,13 @@ YAML_FILES = sorted(ROOT.glob('config/**/*.yaml'))
 KEYS = {
     'cv2': 'python3-opencv',
     'numpy': 'python3-numpy',
+    'scipy': 'python3-scipy',
     'torch': 'python3-pytorch-pip',
+    'torchvision': 'python3-torchvision-pip',
     'yaml': 'python3-yaml',
 }
 # No rosdep key exists for these: the files in requirements/ bring them.
-BY_PIP = {'av', 'safetensors'}
+BY_PIP = {'av', 'safetensors', 'supervision', 'trackers'}
 
 
 def requirement_names(name: str) -> set[str]:
@@ -52,7 +54,7 @@ def test_package_xml_declares_what_the_robot_imports() -> None:
     assert {KEYS.get(name, name) for name in outside - BY_PIP} <= declared
 
 
-@pytest.mark.parametrize('name', ['runtime', 'training', 'dev', 'ros'])
+@pytest.mark.parametrize('name', ['runtime', 'tracking', 'training', 'dev', 'ros'])
 def test_every_requirement_is_pinned_in_the_one_place(name: str) -> None:
     assert requirement_names(name) <= requirement_names('constraints')
 

@@ -1,0 +1,135 @@
+"""The command ``import-weights``: a checkpoint from weights that torchvision published."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from jsonargparse import Namespace
+from mtl_perception.checkpoint import load_network, read_state_dict, save_checkpoint
+from mtl_perception.network.multitask import MultiTaskNetwork
+from mtl_perception.network.torchvision_retinanet import retinanet_config
+from mtl_perception.network.torchvision_weights import kind_of, KINDS, load_torchvision_weights
+from mtl_training.arguments import OneLineParser
+from mtl_training.commands.output import check_output
+from torch import Tensor
+
+DESCRIPTION = """Make a checkpoint from weights that torchvision published.
+
+RetinaNet (retinanet_resnet50_fpn, retinanet_resnet50_fpn_v2) makes a network that finds people, as
+boxes: the robot runs it as it is, and training may start from it. Of its classes only the person
+stays. A ResNet or a video ResNet is a backbone without a task, and needs no checkpoint: a training
+run takes it with --init_weights FILE.
+
+With --checkpoint the weights go into the network of a checkpoint: those of a RetinaNet into a
+trunk of frames and its task of detection, those of a ResNet into a trunk of frames, those of a
+video ResNet into a trunk of clips. What its config says stays; its figures are true no longer and
+are left out.
+
+Files hold tensors alone, .pth or .safetensors; nothing else in them is unpickled.
+
+Examples:
+  python -m mtl_training import-weights --weights retinanet_resnet50_fpn_v2_coco-5905b1c5.pth \\
+      --out person.safetensors
+  python -m mtl_training import-weights --weights retinanet_resnet50_fpn_coco-eeacb38b.pth \\
+      --out person.safetensors --size 384 512
+  python -m mtl_training import-weights --weights resnet50-0676ba61.pth \\
+      --checkpoint mine.safetensors --out started.safetensors"""
+SIZE = (480, 640)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run the command and return its exit code."""
+    parsed = _parser().parse_args(list(arguments))
+    _check(parsed)
+    weights = read_state_dict(parsed.weights)
+    kind = kind_of(weights)
+    network, training = _network(parsed, kind, weights)
+    trunk = parsed.trunk or _trunk_for(network, kind)
+    load_torchvision_weights(network, weights, trunk=trunk, task=parsed.task)
+    check_output('--out', parsed.out, overwrite=parsed.overwrite)
+    digest = hashlib.sha256(Path(parsed.weights).read_bytes()).hexdigest()
+    source = {'file': Path(parsed.weights).name, 'sha256': digest, 'trunk': trunk}
+    imported = [*training.get('imported', []), source]
+    save_checkpoint(parsed.out, network, metrics={}, training={**training, 'imported': imported})
+    _print(parsed, network, kind, trunk)
+    return 0
+
+
+def _parser() -> OneLineParser:
+    parser = OneLineParser(prog='python -m mtl_training import-weights', description=DESCRIPTION)
+    parser.add_argument('--weights', type=str, required=True, help='state dict of torchvision')
+    parser.add_argument('--out', type=str, required=True, help='where to write the checkpoint')
+    parser.add_argument(
+        '--overwrite', action='store_true', help='write --out also where there is a file'
+    )
+    parser.add_argument(
+        '--size',
+        type=int,
+        nargs=2,
+        metavar=('HEIGHT', 'WIDTH'),
+        help='input of the new network, multiples of 32 pixels; images are fitted into it with '
+        f'bars (default: {SIZE[0]} {SIZE[1]}; the weights saw short sides of 800)',
+    )
+    parser.add_argument(
+        '--norm-eps',
+        '--norm_eps',
+        type=float,
+        help='of batch norms of the new network; no file tells it (default: 0 for '
+        'retinanet_resnet50_fpn, 1e-5 for _v2, as of their published weights)',
+    )
+    parser.add_argument('--checkpoint', type=str, help='whose network takes the weights')
+    parser.add_argument(
+        '--trunk', type=str, help='of --checkpoint (default: the one that fits the weights)'
+    )
+    parser.add_argument('--task', type=str, help='of --checkpoint, whose head takes theirs')
+    parser.add_argument('--json', action='store_true', help='print one JSON object')
+    return parser
+
+
+def _check(parsed: Namespace) -> None:
+    if parsed.checkpoint is None:
+        given = [name for name in ('trunk', 'task') if getattr(parsed, name) is not None]
+        if given:
+            raise ValueError(f'--{given[0]} names a part of --checkpoint, which is not given.')
+    elif parsed.size is not None or parsed.norm_eps is not None:
+        raise ValueError('--size and --norm-eps are for a new network, not for --checkpoint.')
+
+
+def _network(
+    parsed: Namespace, kind: str, weights: Mapping[str, Tensor]
+) -> tuple[MultiTaskNetwork, dict[str, Any]]:
+    """Return the network that takes the weights, and how it was trained."""
+    if parsed.checkpoint is not None:
+        network, checkpoint = load_network(parsed.checkpoint)
+        return network, checkpoint.training
+    if kind != 'RetinaNet':
+        raise ValueError(
+            f"--weights '{parsed.weights}' are of a {kind}, a backbone without a task: start a "
+            'training run from them with --init_weights, or name a --checkpoint to put them into.'
+        )
+    size = SIZE if parsed.size is None else (parsed.size[0], parsed.size[1])
+    config = retinanet_config(weights, size=size, norm_eps=parsed.norm_eps)
+    return MultiTaskNetwork(config), {}
+
+
+def _trunk_for(network: MultiTaskNetwork, kind: str) -> str:
+    trunks = [n for n in network.trunks if network.config.trunks[n].input == KINDS[kind]]
+    if len(trunks) != 1:
+        raise ValueError(
+            f'--trunk must name the trunk for weights of a {kind}, the network has {trunks} for '
+            f'{KINDS[kind]}s.'
+        )
+    return trunks[0]
+
+
+def _print(parsed: Namespace, network: MultiTaskNetwork, kind: str, trunk: str) -> None:
+    tasks = {name: task.kind for name, task in network.config.tasks.items()}
+    if parsed.json:
+        facts = {'weights': parsed.weights, 'kind': kind, 'trunk': trunk, 'tasks': tasks}
+        print(json.dumps({'out': parsed.out, **facts}))
+    else:
+        print(f"{parsed.out}: weights of a {kind} in trunk '{trunk}'; tasks: {tasks}")
