@@ -1,12 +1,19 @@
 """Small networks for the tests of the room."""
 
 from collections.abc import Callable, Iterator
+from functools import cache, partial
 
 from mtl_perception.network import MultiTaskNetwork, NetworkConfig, TaskConfig, TrunkConfig
 import pytest
 import torch
-from torch import nn
+from torch import nn, Tensor
+from torchvision.models.detection import retinanet_resnet50_fpn, retinanet_resnet50_fpn_v2
+from torchvision.models.detection.retinanet import RetinaNet
 
+BUILDERS = {'v1': retinanet_resnet50_fpn, 'v2': retinanet_resnet50_fpn_v2}
+HEIGHT, WIDTH = 96, 128
+# Far beyond the number of anchors: torchvision ranks those of all classes together.
+ALL = 10**7
 LABELS = {'action': ('walk', 'jump', 'sit'), 'gesture': ('wave', 'stop')}
 
 
@@ -56,3 +63,58 @@ def make_network(
         return network.eval()
 
     return make
+
+
+@pytest.fixture(scope='session')
+def images() -> Tensor:
+    """Return two images for :func:`retinanet`, ``[2, 3, HEIGHT, WIDTH]`` in [0, 1]."""
+    return torch.rand(2, 3, HEIGHT, WIDTH, generator=torch.Generator().manual_seed(1))
+
+
+@pytest.fixture(scope='session')
+def retinanet(images: Tensor) -> Callable[[str], RetinaNet]:
+    """Return torchvision's RetinaNet, 'v1' or 'v2', as :func:`_build_retinanet` makes it."""
+    return cache(partial(_build_retinanet, images))
+
+
+def _build_retinanet(images: Tensor, version: str) -> RetinaNet:
+    """
+    Build a RetinaNet with random weights; nothing is downloaded.
+
+    Its scores and boxes spread, and its norms look trained: those of v1 without an epsilon, as
+    torchvision has it when it loads its own weights.
+    """
+    torch.manual_seed(0)
+    network = BUILDERS[version](
+        weights=None,
+        weights_backbone=None,
+        min_size=HEIGHT,
+        max_size=WIDTH,
+        topk_candidates=ALL,
+        detections_per_img=ALL,
+    ).eval()
+    for name, module in network.named_modules():
+        if isinstance(module, nn.BatchNorm2d):
+            nn.init.uniform_(module.running_var, 0.5, 1.5)
+            nn.init.normal_(module.running_mean, 0, 0.1)
+            nn.init.constant_(module.weight, 0.2 if name.endswith('bn3') else 1.0)
+            module.eps = 0.0 if version == 'v1' else module.eps
+        elif isinstance(module, nn.Conv2d) and '.conv.' in name:
+            nn.init.kaiming_normal_(module.weight)
+    with torch.no_grad():
+        _spread(
+            network, images, network.head.classification_head.cls_logits, 'cls_logits', 1.0, -3.0
+        )
+        _spread(
+            network, images, network.head.regression_head.bbox_reg, 'bbox_regression', 0.2, 0.0
+        )
+    return network
+
+
+def _spread(
+    network: RetinaNet, images: Tensor, layer: nn.Conv2d, output: str, std: float, mean: float
+) -> None:
+    features = network.backbone(network.transform(list(images))[0].tensors)
+    values = network.head(list(features.values()))[output]
+    layer.weight.mul_(std / values.std())
+    layer.bias.fill_(mean)
