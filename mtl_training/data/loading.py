@@ -106,7 +106,8 @@ def build_task_datasets(
             for other in network.tasks
             if other in data
             and network.tasks[other].kind in FRAME_KINDS
-            and data[other] == data[task]
+            and data[other].dataset == data[task].dataset
+            and data[other].of_split(split) == data[task].of_split(split)
         ]
         group = [task] if split == 'train' else same
         datasets |= _build_frames(group, data[task], split, network, **overrides)
