@@ -14,11 +14,13 @@ def initialise(network: MultiTaskNetwork, config: TrainingConfig) -> None:
     Load the initial weights that the config names, and freeze the stages that it leaves out.
 
     Weights go into the trunks that look at what their file is for, clips or frames. The stages of
-    other trunks all train.
+    trunks that get none all train. Trunks that a checkpoint is to bring count as not random.
 
     :raises ValueError: If the weights can't be read or do not fit, or a stage does not exist.
     """
     loaded = [] if config.init_weights is None else _load(network, config.init_weights)
+    if config.init_checkpoint is not None:
+        loaded = list(network.trunks)
     if config.trainable_stages is not None:
         trunks = loaded or list(network.trunks)
         copies = [copy for name in trunks for copy in network.sharing(name).copies()]
