@@ -120,6 +120,75 @@ def test_any_image_gets_the_size_of_the_network(
     assert output.isfinite().all()
 
 
+def blob(height: int, width: int, x: float, y: float, sigma: float) -> Tensor:
+    """Return a white Gaussian on black, ``uint8 [1, H, W, 3]``."""
+    along, down = torch.arange(width) - x, torch.arange(height) - y
+    wave = torch.exp(-(along.square() + down.square()[:, None]) / (2 * sigma**2))
+    return (255 * wave).round().to(torch.uint8)[None, ..., None].expand(-1, -1, -1, 3)
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    shape=st.tuples(st.integers(60, 140), st.integers(60, 140)),
+    resize=st.tuples(st.integers(60, 140), st.integers(60, 140)),
+    cut=st.tuples(st.integers(0, 20), st.integers(0, 20)) | st.none(),
+    fit=st.sampled_from(['crop', 'pad', 'stretch']),
+    place=st.tuples(st.floats(0.35, 0.65), st.floats(0.35, 0.65)),
+)
+def test_the_transform_says_where_a_pixel_lands(
+    shape: tuple[int, int],
+    resize: tuple[int, int],
+    cut: tuple[int, int] | None,
+    fit: str,
+    place: tuple[float, float],
+) -> None:
+    crop = None if cut is None else (resize[0] - cut[0], resize[1] - cut[1])
+    # Bars in black: they must not count as a part of the blob.
+    config = PreprocessingConfig(resize=resize, crop=crop, fit=fit, mean=(0.0, 0.0, 0.0))
+    processor = FramePreprocessor(config)
+    centre = torch.tensor([place[0] * shape[1], place[1] * shape[0]], dtype=torch.float64)
+    pixels = processor.resize(blob(*shape, *centre.tolist(), sigma=3.0))[0, 0].double()
+    mapping = processor.transform(shape)
+    assert mapping.dtype == torch.float64
+    x, y = mapping[:, :2] @ centre + mapping[:, 2]
+    height, width = config.size
+    if not (12 < x < width - 12 and 12 < y < height - 12):
+        return  # what is cut off has another centre
+    mass = pixels.sum()
+    found_x = (pixels.sum(0) * torch.arange(width)).sum() / mass
+    found_y = (pixels.sum(1) * torch.arange(height)).sum() / mass
+    assert abs(found_x - x) < 0.1
+    assert abs(found_y - y) < 0.1
+
+
+@pytest.mark.parametrize('fit', ['crop', 'pad', 'stretch'])
+def test_an_image_of_the_right_size_stays_where_it_is(fit: str) -> None:
+    config = PreprocessingConfig(resize=(30, 40), fit=fit)
+    expected = torch.tensor([[1.0, 0, 0], [0, 1, 0]], dtype=torch.float64)
+    assert torch.equal(FramePreprocessor(config).transform((30, 40)), expected)
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    height=sides,
+    width=sides,
+    size=st.tuples(sides, sides),
+    fit=st.sampled_from(['pad', 'stretch']),
+)
+def test_no_corner_of_a_fitted_image_is_lost(
+    height: int, width: int, size: tuple[int, int], fit: str
+) -> None:
+    processor = FramePreprocessor(PreprocessingConfig(resize=size, fit=fit))
+    mapping = processor.transform((height, width))
+    corners = torch.tensor([[-0.5, -0.5], [width - 0.5, height - 0.5]], dtype=torch.float64)
+    low, high = corners @ mapping[:, :2].T + mapping[:, 2]
+    limits = torch.tensor([size[1], size[0]]) - 0.5
+    assert (low >= -0.5 - 1e-9).all()
+    assert (high <= limits + 1e-9).all()
+    if fit == 'stretch':
+        torch.testing.assert_close(high, limits.double())
+
+
 def test_the_centre_crop_follows_the_resize() -> None:
     frame = picture(50, 70)
     whole = FramePreprocessor(PreprocessingConfig(resize=(20, 30))).resize(frame)

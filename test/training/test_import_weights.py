@@ -1,0 +1,278 @@
+"""Tests of the command ``import-weights`` and of runs that start from files of weights."""
+
+import json
+import os
+from pathlib import Path
+import re
+from typing import Any
+
+from mtl_perception.checkpoint import load_checkpoint, load_network, save_checkpoint
+from mtl_perception.network import (
+    MultiTaskNetwork,
+    NetworkConfig,
+    PreprocessingConfig,
+    TaskConfig,
+    TrunkConfig,
+)
+from mtl_training import cli
+from mtl_training.config import DataConfig, EvaluationConfig, TrainingConfig
+from mtl_training.initial_weights import initialise
+import pytest
+import torch
+from torch import Tensor
+from torchvision.models import resnet18
+from torchvision.models.detection.anchor_utils import AnchorGenerator
+from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
+from torchvision.models.detection.retinanet import RetinaNet
+from torchvision.ops.feature_pyramid_network import LastLevelP6P7
+
+SCALES = tuple((x, int(x * 2 ** (1 / 3)), int(x * 2 ** (2 / 3))) for x in (32, 64, 128, 256, 512))
+
+
+@pytest.fixture(scope='module')
+def retinanet() -> RetinaNet:
+    """Build torchvision's RetinaNet on a ResNet-18, with random weights."""
+    torch.manual_seed(0)
+    backbone = resnet_fpn_backbone(
+        backbone_name='resnet18',
+        weights=None,
+        norm_layer=torch.nn.BatchNorm2d,
+        returned_layers=[2, 3, 4],
+        extra_blocks=LastLevelP6P7(256, 256),
+    )
+    anchors = AnchorGenerator(SCALES, ((0.5, 1.0, 2.0),) * 5)
+    return RetinaNet(backbone, 91, anchor_generator=anchors).eval()
+
+
+@pytest.fixture(scope='module')
+def weights(retinanet: RetinaNet, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp('weights') / 'retinanet.pth'
+    torch.save(retinanet.state_dict(), path)
+    return path
+
+
+@pytest.fixture
+def resnet(tmp_path: Path) -> Path:
+    path = tmp_path / 'resnet18.pth'
+    torch.save(resnet18().state_dict(), path)
+    return path
+
+
+def run(*arguments: object) -> int:
+    return cli.main(['import-weights', *map(str, arguments)])
+
+
+def network_config(*inputs: str, **tasks: TaskConfig) -> NetworkConfig:
+    trunks = {
+        'frame': TrunkConfig(
+            backbone='resnet2d', preprocessing=PreprocessingConfig(resize=(64, 64))
+        ),
+        'clip': TrunkConfig(width=2),
+        'second': TrunkConfig(width=2),
+    }
+    known = {
+        'frame': TaskConfig(
+            kind='keypoints', trunk='frame', settings={'channels': 4, 'pyramid_channels': 4}
+        ),
+        'clip': TaskConfig(labels=('wave', 'stop')),
+        'second': TaskConfig(labels=('run', 'sit'), trunk='second'),
+    }
+    return NetworkConfig(
+        trunks={name: trunks[name] for name in inputs},
+        tasks={f'{name}_task': known[name] for name in inputs} | tasks,
+    )
+
+
+def saved(path: Path, config: NetworkConfig, **training: Any) -> MultiTaskNetwork:
+    network = MultiTaskNetwork(config).eval()
+    save_checkpoint(path, network, metrics={'test': {'accuracy': 0.5}}, training=training)
+    return network
+
+
+@torch.no_grad()
+def test_a_retinanet_becomes_a_checkpoint_that_finds_the_same(
+    retinanet: RetinaNet, weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / 'new' / 'person.safetensors'
+    arguments = ('--weights', weights, '--out', out, '--size', 64, 96, '--norm-eps', 1e-5)
+    assert run(*arguments, '--json') == 0
+    assert json.loads(capsys.readouterr().out) == {
+        'out': str(out),
+        'weights': str(weights),
+        'kind': 'RetinaNet',
+        'trunk': 'frame',
+        'tasks': {'person': 'detection'},
+    }
+    network, checkpoint = load_network(out)
+    frames = torch.randn(1, 3, 64, 96)
+    expected = retinanet.head(list(retinanet.backbone(frames).values()))
+    output = network({'frame': frames})['person']
+    torch.testing.assert_close(output.logits, expected['cls_logits'][..., 1], atol=1e-4, rtol=0)
+    torch.testing.assert_close(output.deltas, expected['bbox_regression'], atol=1e-4, rtol=0)
+    assert checkpoint.metrics == {}
+    assert [source['file'] for source in checkpoint.training['imported']] == ['retinanet.pth']
+    preprocessing = checkpoint.config.trunks['frame'].preprocessing
+    assert (preprocessing.size, preprocessing.fit) == ((64, 96), 'pad')
+    transform = retinanet.transform
+    assert list(preprocessing.mean) == transform.image_mean
+    assert list(preprocessing.std) == transform.image_std
+    people = network.people(frames)
+    assert people.keypoints[..., :2].isnan().all(), 'boxes alone'
+
+
+def test_without_options_it_takes_the_size_of_a_camera_and_the_norms_of_coco(
+    weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / 'person.safetensors'
+    assert run('--weights', weights, '--out', out) == 0
+    assert "weights of a RetinaNet in trunk 'frame'" in capsys.readouterr().out
+    trunk = load_checkpoint(out).config.trunks['frame']
+    assert trunk.preprocessing.size == (480, 640)
+    assert (trunk.depth, trunk.norm_eps) == (18, 0.0)
+
+
+def test_a_resnet_goes_into_the_network_of_a_checkpoint(resnet: Path, tmp_path: Path) -> None:
+    before = saved(tmp_path / 'mine.safetensors', network_config('frame', 'clip'), seed=3)
+    out = tmp_path / 'started.safetensors'
+    assert (
+        run('--weights', resnet, '--checkpoint', tmp_path / 'mine.safetensors', '--out', out) == 0
+    )
+    loaded = load_checkpoint(out)
+    theirs = torch.load(resnet, weights_only=True)
+    for name, value in loaded.state_dict.items():
+        is_body = name.startswith('trunks.frame.body.')
+        expected = theirs[name.removeprefix('trunks.frame.body.')] if is_body else None
+        assert torch.equal(value, before.state_dict()[name] if expected is None else expected)
+    assert loaded.metrics == {}, 'they are true no longer'
+    assert loaded.training['seed'] == 3
+    assert loaded.training['imported'][0]['trunk'] == 'frame'
+
+
+def test_a_file_that_is_there_is_kept_unless_told(weights: Path, tmp_path: Path, capsys) -> None:
+    out = tmp_path / 'person.safetensors'
+    out.write_bytes(b'precious')
+    assert run('--weights', weights, '--out', out) == 2
+    assert 'exists: name another file, or say --overwrite' in capsys.readouterr().err
+    assert out.read_bytes() == b'precious'
+    assert run('--weights', weights, '--out', out, '--overwrite', '--size', 32, 32) == 0
+    assert load_checkpoint(out).config.trunks['frame'].preprocessing.size == (32, 32)
+
+
+def test_what_is_wrong_is_said_in_one_line_and_nothing_is_written(
+    weights: Path, resnet: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, mine = tmp_path / 'out.safetensors', tmp_path / 'mine.safetensors'
+    saved(mine, network_config('clip', 'second'))
+    broken = tmp_path / 'broken.pth'
+    torch.save({k: v for k, v in torch.load(weights).items() if 'p6' not in k}, broken)
+    video = tmp_path / 'video.pth'
+    torch.save({'stem.0.weight': torch.zeros(1)}, video)
+    for arguments, message in [
+        (('--weights', resnet), 'are of a ResNet, a backbone without a task: .* --init_weights'),
+        (('--weights', tmp_path / 'none.pth'), 'does not exist'),
+        (('--weights', mine), 'none of the known kinds'),
+        (('--weights', broken), r"must have a convolution 'fpn\.extra_blocks\.p6\.weight'"),
+        (('--weights', weights, '--size', 480, 500), 'multiples of 32 .* got .480, 500'),
+        (('--weights', weights, '--trunk', 'frame'), '--trunk names a part of --checkpoint'),
+        (('--weights', weights, '--checkpoint', mine), r'has \[\] for frames'),
+        (('--weights', video, '--checkpoint', mine), r"has \['clip', 'second'\] for clips"),
+        (('--weights', resnet, '--checkpoint', mine, '--size', 32, 32), 'are for a new network'),
+        (('--weights', video, '--checkpoint', mine, '--trunk', 'arm'), "Unknown trunk 'arm'"),
+    ]:
+        assert run(*arguments, '--out', out) == 2, arguments
+        error = capsys.readouterr().err
+        assert len(error.splitlines()) == 1
+        assert re.search(message, error), (message, error)
+        assert not out.exists()
+
+
+def test_pickled_code_is_never_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    class Evil:
+        def __reduce__(self) -> tuple[Any, ...]:
+            return os.mkdir, (str(tmp_path / 'evil'),)
+
+    torch.save({'conv1.weight': Evil()}, tmp_path / 'evil.pth')
+    assert run('--weights', tmp_path / 'evil.pth', '--out', tmp_path / 'out.safetensors') == 2
+    assert 'not a file of plain tensors' in capsys.readouterr().err
+    assert not (tmp_path / 'evil').exists()
+
+
+def test_it_explains_itself_with_examples(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as exit_:
+        run('--help')
+    assert exit_.value.code == 0
+    text = capsys.readouterr().out
+    assert text.count('python -m mtl_training import-weights') >= 3
+    assert '--init_weights' in text
+
+
+def training_config(network: NetworkConfig, **entries: Any) -> TrainingConfig:
+    return TrainingConfig(
+        network=network,
+        data={name: DataConfig(dataset='synthetic') for name in network.tasks},
+        iterations=1,
+        evaluation=EvaluationConfig(selection='score'),
+        **entries,
+    )
+
+
+def started(config: TrainingConfig) -> tuple[MultiTaskNetwork, dict[str, Tensor]]:
+    network = MultiTaskNetwork(config.network)
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    initialise(network, config)
+    return network, before
+
+
+def test_a_run_loads_a_file_into_the_trunks_that_it_fits(resnet: Path) -> None:
+    config = training_config(network_config('frame', 'clip'), init_weights=str(resnet))
+    network, before = started(config)
+    theirs = torch.load(resnet, weights_only=True)
+    for name, value in network.state_dict().items():
+        key = name.removeprefix('trunks.frame.body.')
+        assert torch.equal(value, before[name] if key == name else theirs[key]), name
+
+
+def test_stages_are_frozen_only_where_weights_were_loaded(resnet: Path) -> None:
+    config = training_config(
+        network_config('frame', 'clip'), init_weights=str(resnet), trainable_stages=('layer4',)
+    )
+    network, _ = started(config)
+    for name, parameter in network.trunks['frame'].named_parameters():
+        assert parameter.requires_grad == ('layer4' in name), name
+    assert all(p.requires_grad for p in network.trunks['clip'].parameters())
+
+
+def test_a_stage_that_the_trunk_lacks_is_named(resnet: Path) -> None:
+    config = training_config(
+        network_config('frame'), init_weights=str(resnet), trainable_stages=('stem',)
+    )
+    with pytest.raises(ValueError, match="no stage 'stem'"):
+        started(config)
+
+
+def test_weights_for_which_there_is_no_trunk_are_refused(resnet: Path) -> None:
+    config = training_config(network_config('clip'), init_weights=str(resnet))
+    with pytest.raises(ValueError, match='are of a ResNet, for frames; no trunk of the network'):
+        started(config)
+
+
+def test_norms_of_a_trunk_that_got_no_weights_are_not_frozen(resnet: Path) -> None:
+    config = training_config(
+        network_config('frame', 'clip'), init_weights=str(resnet), freeze_batch_norm=True
+    )
+    with pytest.raises(ValueError, match=r"freeze_batch_norm keeps parts of trunk \['clip'\]"):
+        started(config)
+
+
+def test_stages_are_frozen_that_a_checkpoint_brings(tmp_path: Path) -> None:
+    path = tmp_path / 'stage1.safetensors'
+    saved(path, network_config('frame'))
+    config = training_config(
+        network_config('frame'),
+        init_checkpoint=str(path),
+        trainable_stages=(),
+        freeze_batch_norm=True,
+    )
+    network, _ = started(config)
+    assert not any(p.requires_grad for p in network.trunks['frame'].parameters())
+    assert all(p.requires_grad for p in network.heads.parameters())
