@@ -71,9 +71,9 @@ def evaluate(
             total = sum_over_processes(total.to(device)).cpu()
         result.losses[task] = float(total) / max(1, len(dataset))
     evaluator = FrameEvaluator(network, inputs, criteria, autocast, augmentation)
-    for tasks, dataset in groups_of(datasets, kinds):
+    for tasks, images in groups_of(datasets, kinds):
         found = evaluator.run(
-            evaluation_batches(dataset, batch_size, workers=workers, share=share),  # type: ignore[arg-type]
+            evaluation_batches(images, batch_size, workers=workers, share=share),  # type: ignore[arg-type]
             tasks,
             device=device,
             on_batch=partial(on_batch, tasks[0]),

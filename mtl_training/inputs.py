@@ -8,6 +8,7 @@ from mtl_perception.network.config import NetworkConfig
 from mtl_perception.network.heads import settings_of
 from mtl_perception.network.pose.activity import activity_inputs
 from mtl_perception.network.preprocessing import FramePreprocessor
+from mtl_training.criteria.activity import has_activity
 from mtl_training.criteria.association import association_inputs
 from mtl_training.data.frame_sample import FrameBatch
 from mtl_training.data.sample import Batch, ClipBatch
@@ -49,7 +50,8 @@ class TaskInputs(nn.Module):
 
         :return: Normalised clips, ``[B, 3, T, h, w]``; normalised newest frames, ``[B, 3, h, w]``;
             the maps of the joints in the boxes of all people, ``[B * P, 17, height, width]``;
-            normalised poses of all people, ``[B * P, T * 34]``.
+            normalised poses of the people whose activity is known, ``[N, T * 34]``: padding must
+            not move the statistics of batch norms.
         """
         return {task: self._input(task, batch) for task, batch in batches.items()}
 
@@ -82,6 +84,7 @@ class TaskInputs(nn.Module):
         return normalised.contiguous(memory_format=layout)
 
     def _poses(self, task: str, batch: FrameBatch) -> Tensor:
-        keypoints, boxes = batch.keypoints.flatten(0, 1), batch.boxes[:, :, -1].flatten(0, 1)
-        sizes = batch.sizes.repeat_interleave(batch.boxes.shape[1], 0)
+        counts = has_activity(batch)
+        keypoints, boxes = batch.keypoints[counts], batch.boxes[:, :, -1][counts]
+        sizes = torch.tensor(batch.images.shape[2:4], device=boxes.device)
         return activity_inputs(self._settings[task], keypoints, boxes, sizes)

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
 from typing import NamedTuple
 
+from mtl_perception.checkpoint import write_atomically
 from mtl_perception.network.multitask import MultiTaskNetwork
 from mtl_perception.network.pose.skeleton import FLIPPED
 from mtl_training.data.frame_sample import FrameDataset, FrameSample
 from mtl_training.data.loading import evaluation_batches
 from mtl_training.frame_evaluation import matched_poses
 from mtl_training.inputs import TaskInputs
+from safetensors import safe_open
+from safetensors.torch import save
 import torch
 from torch import Tensor
 
@@ -114,3 +118,22 @@ def find_all_poses(
             poses.append(FoundPoses(keypoints[i, :count], boxes[i, :count].cpu(), found))
         on_batch(len(people_of))
     return poses
+
+
+def save_poses(path: Path, poses: list[FoundPoses], stage: int) -> None:
+    """Write the poses that a stage of a run learns from; a resumed run reads them again."""
+    tensors = {name: torch.cat([getattr(p, name) for p in poses]) for name in FoundPoses._fields}
+    tensors['counts'] = torch.tensor([len(found.boxes) for found in poses])
+    write_atomically(path, save(tensors, {'stage': str(stage)}))
+
+
+def load_poses(path: Path, stage: int) -> list[FoundPoses] | None:
+    """Return the poses that :func:`save_poses` wrote for a stage; None where there are none."""
+    if not path.exists():
+        return None
+    with safe_open(path, framework='pt') as file:
+        if file.metadata() != {'stage': str(stage)}:
+            return None
+        counts = file.get_tensor('counts').tolist()
+        parts = [file.get_tensor(name).clone().split(counts) for name in FoundPoses._fields]
+    return [FoundPoses(*values) for values in zip(*parts)]

@@ -29,6 +29,7 @@ class RunFolder:
         self.path = Path(path)
         self.config = self.path / 'config.yaml'
         self.state = self.path / 'state.safetensors'
+        self.poses = self.path / 'poses.safetensors'
         self.last = self.path / 'last.safetensors'
         self.best = self.path / 'best.safetensors'
         self.metrics = self.path / 'metrics.jsonl'

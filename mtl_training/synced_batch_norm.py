@@ -13,6 +13,8 @@ from mtl_training.processes import world_size
 import torch
 from torch import distributed, nn, Tensor
 from torch.autograd.function import once_differentiable
+from torch.nn.functional import batch_norm
+from torch.nn.modules.batchnorm import _BatchNorm
 
 
 class _Sum(torch.autograd.Function):
@@ -32,26 +34,31 @@ class _Sum(torch.autograd.Function):
         return total
 
 
-class SyncedBatchNorm3d(nn.BatchNorm3d):
-    """A batch norm whose statistics in training are those of the batches of all processes."""
-
+class _SyncedBatchNorm(_BatchNorm):
     def forward(self, x: Tensor) -> Tensor:
-        """Normalise ``[B, C, T, H, W]``."""
+        """Normalise ``[B, C, ...]``."""
         if not self.training or world_size() == 1:
             return super().forward(x)
+        return self._normalised(x, x.numel() // x.shape[1] * world_size())
+
+    def _normalised(self, x: Tensor, count: int) -> Tensor:
         # As the built-in ones do, in float32 at least: scale and shift alone lose digits.
         values = x if x.dtype == torch.float64 else x.float()
-        mean, variance = self._statistics(values)
-        shape = (1, -1, 1, 1, 1)
+        mean, variance = self._statistics(values, count)
+        shape = (1, -1, *(1,) * (x.ndim - 2))
         scale = (variance + self.eps).rsqrt() * self.weight
         normalised = (values - mean.view(shape)) * scale.view(shape) + self.bias.view(shape)
         return normalised.to(x.dtype)
 
-    def _statistics(self, values: Tensor) -> tuple[Tensor, Tensor]:
-        axes = (0, 2, 3, 4)
-        count = values.numel() // values.shape[1] * world_size()
+    def _statistics(self, values: Tensor, count: int) -> tuple[Tensor, Tensor]:
+        """
+        Return mean and variance of all processes' values, ``[C]`` each.
+
+        :param count: Of the values per channel, over all processes.
+        """
+        axes = (0, *range(2, values.ndim))
         mean = cast(Tensor, _Sum.apply(values.sum(axes))) / count
-        centred = values - mean.view(1, -1, 1, 1, 1)
+        centred = values - mean.view(1, -1, *(1,) * (values.ndim - 2))
         variance = cast(Tensor, _Sum.apply(centred.square().sum(axes))) / count
         if self.track_running_stats:
             assert self.running_mean is not None
@@ -65,9 +72,47 @@ class SyncedBatchNorm3d(nn.BatchNorm3d):
         return mean, variance
 
 
+class SyncedBatchNorm3d(_SyncedBatchNorm, nn.BatchNorm3d):
+    """A batch norm whose statistics in training are those of the batches of all processes."""
+
+
+class SyncedBatchNorm2d(_SyncedBatchNorm, nn.BatchNorm2d):
+    """A batch norm whose statistics in training are those of the batches of all processes."""
+
+
+class SyncedBatchNorm1d(_SyncedBatchNorm, nn.BatchNorm1d):
+    """
+    A batch norm of people, of whom the processes may have different numbers.
+
+    A batch of nobody or of one person has no statistics: it is normalised as in evaluation.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalise ``[N, C]``."""
+        if not self.training:
+            return super().forward(x)
+        count = len(x)
+        if world_size() > 1:
+            # Exact: whole numbers in float64.
+            counts = torch.tensor([count], dtype=torch.float64, device=x.device)
+            count = int(cast(Tensor, _Sum.apply(counts)))
+        if count < 2:
+            return batch_norm(
+                x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps
+            )
+        return super().forward(x) if world_size() == 1 else self._normalised(x, count)
+
+
+_SYNCED: dict[type[nn.Module], type[nn.Module]] = {
+    nn.BatchNorm1d: SyncedBatchNorm1d,
+    nn.BatchNorm2d: SyncedBatchNorm2d,
+    nn.BatchNorm3d: SyncedBatchNorm3d,
+}
+
+
 def sync_batch_norms(network: nn.Module) -> None:
-    """Let every 3D batch norm of a network see the batches of all processes, in place."""
+    """Let every batch norm of a network see the batches of all processes, in place."""
     for module in network.modules():
-        if type(module) is nn.BatchNorm3d:
+        if type(module) in _SYNCED:
             # The same parameters and buffers under the same names.
-            module.__class__ = SyncedBatchNorm3d
+            module.__class__ = _SYNCED[type(module)]

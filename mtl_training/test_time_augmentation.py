@@ -105,6 +105,7 @@ def _boxes(
     boxes, scores = box_candidates(output, config, (height, width))
     if flipped:
         left, top, right, bottom = boxes.unbind(-1)
-        boxes = torch.stack([width - right, top, width - left, bottom], -1)
+        boxes = torch.stack([width - 1 - right, top, width - 1 - left, bottom], -1)
     ratio = torch.tensor([size[1] / width, size[0] / height] * 2, device=boxes.device)
-    return boxes * ratio, scores
+    # (0, 0) is the centre of the first pixel, at any scale.
+    return (boxes + 0.5) * ratio - 0.5, scores

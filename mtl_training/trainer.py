@@ -40,7 +40,12 @@ from mtl_training.optimisation import (
     set_learning_rate,
     set_train_mode,
 )
-from mtl_training.predicted_poses import find_all_poses, PredictedPoses
+from mtl_training.predicted_poses import (
+    find_all_poses,
+    load_poses,
+    PredictedPoses,
+    save_poses,
+)
 from mtl_training.processes import broadcast_state
 from mtl_training.progress import TrainingProgress
 from mtl_training.provenance import cpu_time, describe, git_revision, rounded
@@ -162,8 +167,7 @@ class Trainer:
         self._regime.to(fabric.device)
         self._stages = self._regime.stages(config.iterations)
         check_stages(self._stages, network_config)
-        if fabric.world_size > 1:
-            sync_batch_norms(network)
+        sync_batch_norms(network)
         # Not Fabric's wrapper: its hooks would average gradients that a weighting has yet to make.
         fabric.strategy.precision.convert_module(fabric.to_device(network))
         broadcast_state(network, self._weighting, self._regime)
@@ -250,7 +254,7 @@ class Trainer:
             )
         datasets = dict(self._datasets['train'])
         if stage.predicted_poses:
-            datasets |= self._predicted_poses()
+            datasets |= self._predicted_poses(number, stage)
         stream = training_batches(
             datasets,
             self._config,
@@ -267,8 +271,8 @@ class Trainer:
         stage = self._stages[min(number, self._progress.stage)]
         return [task for task in self._regime.tasks_at(iteration) if task in stage.tasks]
 
-    def _predicted_poses(self) -> dict[str, AnyDataset]:
-        """Return the data of the activity task with the poses that the network finds now."""
+    def _predicted_poses(self, number: int, stage: Stage) -> dict[str, AnyDataset]:
+        """Return the data of the activity task with the poses found as the stage began."""
         config, network = self._config, self._network.config
         task = network.task_of_kind('activity')
         assert task is not None
@@ -276,6 +280,10 @@ class Trainer:
             'FrameDataset',
             build_dataset(task, config.data[task], 'train', network, augment=False),
         )
+        stored = self._folder.poses
+        if self._iteration > stage.first and (known := load_poses(stored, number)):
+            # The network may have changed since the stage began.
+            return {task: PredictedPoses(truth, known)}
         history = settings_of(task, network.tasks[task]).history
         pixels = cast(
             'FrameDataset',
@@ -293,6 +301,8 @@ class Trainer:
             workers=config.workers,
             autocast=self._fabric.autocast,
         )
+        if self._fabric.is_global_zero:
+            save_poses(stored, poses, number)
         found = sum(int(row.is_found.sum()) for row in poses)
         self._say(f'found {found} of {sum(len(row.is_found) for row in poses)} people')
         return {task: PredictedPoses(truth, poses)}

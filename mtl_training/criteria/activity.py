@@ -11,7 +11,7 @@ from torch.nn.functional import cross_entropy
 
 class ActivityCriterion(Criterion):
     """
-    Cross-entropy of the people whose activity is known.
+    Cross-entropy of the people whose activity is known; the outputs are theirs alone.
 
     :param label_smoothing: Share of the target spread over all labels, in [0, 1).
     """
@@ -24,20 +24,21 @@ class ActivityCriterion(Criterion):
 
     def forward(self, outputs: Tensor, batch: FrameBatch) -> Tensor:
         """Return the mean loss of the people of every image, ``[1, B]``."""
+        counts = has_activity(batch)
         losses = cross_entropy(
             outputs.float(),
-            batch.activities.flatten().clamp_min(0),
+            batch.activities[counts],
             reduction='none',
             label_smoothing=self._label_smoothing,
         )
-        return mean_of_people(losses.view_as(batch.activities), has_activity(batch)).unsqueeze(0)
+        per_person = losses.new_zeros(counts.shape).masked_scatter(counts, losses)
+        return mean_of_people(per_person, counts).unsqueeze(0)
 
     @torch.no_grad()
     def fit(self, outputs: Tensor, batch: FrameBatch) -> Tensor:
         """Return the accuracy."""
-        counts = has_activity(batch)
-        hits = outputs.argmax(1).view_as(batch.activities) == batch.activities
-        return (hits & counts).sum() / counts.sum().clamp_min(1)
+        hits = outputs.argmax(1) == batch.activities[has_activity(batch)]
+        return hits.sum() / max(1, len(hits))
 
 
 def has_activity(batch: FrameBatch) -> Tensor:

@@ -67,9 +67,9 @@ class DetectionCriterion(Criterion):
     def fit(self, outputs: DetectionOutput, batch: FrameBatch) -> Tensor:
         """Return the share of people with an anchor of a score above one half."""
         person, positive, _ = self._match(outputs, batch)
-        is_sure = positive & (outputs.logits > 0)
-        found = torch.zeros_like(batch.is_person, dtype=torch.float32)
-        found = found.scatter_reduce(1, person, is_sure.float(), 'amax')
+        image, anchor = (positive & (outputs.logits > 0)).nonzero(as_tuple=True)
+        found = torch.zeros_like(batch.is_person)
+        found[image, person[image, anchor]] = True
         return (found * batch.is_person).sum() / batch.is_person.sum().clamp_min(1)
 
     def _match(self, outputs: DetectionOutput, batch: FrameBatch) -> tuple[Tensor, Tensor, Tensor]:
