@@ -6,15 +6,17 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 import math
 from pathlib import Path
+from typing import cast
 
 from mtl_perception.checkpoint import load_network
+from mtl_perception.network.config import FRAME_KINDS
 from mtl_perception.network.multitask import MultiTaskNetwork
 from mtl_training.config import build_config, read_yaml, TrainingConfig
 from mtl_training.data.label_noise import NoisyLabels
 from mtl_training.data.loading import build_dataset
 from mtl_training.data.multitask import FixedDataset
-from mtl_training.data.sample import ClipBatch, ClipDataset, ClipSample, collate_clips, describe
-from mtl_training.evaluation import TaskInputs
+from mtl_training.data.sample import ClipBatch, ClipDataset, ClipSample, collate, describe, Sample
+from mtl_training.inputs import TaskInputs
 from mtl_training.run_folder import RunFolder
 from mtl_training.run_state import load_module, load_state
 from mtl_training.tables import nearest
@@ -84,14 +86,18 @@ class AuditedRun:
 
     def tasks(self, task: str | None = None) -> list[str]:
         """
-        Return the tasks to audit: the named one, or all.
+        Return the tasks to audit: the named one, or all of clips.
 
-        :raises ValueError: If the run has no such task.
+        :raises ValueError: If the run has no such task, or it is one of frames.
         """
-        known = list(self.config.network.tasks)
-        if task is not None and task not in known:
-            raise ValueError(f"the run has no task '{task}'. {nearest(task, known)}")
-        return known if task is None else [task]
+        tasks = self.config.network.tasks
+        if task is not None and task not in tasks:
+            raise ValueError(f"the run has no task '{task}'. {nearest(task, [*tasks])}")
+        clip_tasks = [name for name, entry in tasks.items() if entry.kind not in FRAME_KINDS]
+        if not clip_tasks or (task is not None and task not in clip_tasks):
+            kind = 'the run has none' if task is None else f"'{task}' is of {tasks[task].kind}"
+            raise ValueError(f'an audit is for clip tasks, {kind}.')
+        return clip_tasks if task is None else [task]
 
     def dataset(self, task: str) -> ClipDataset:
         """
@@ -103,7 +109,9 @@ class AuditedRun:
         """
         data = self.config.data[task]
         plain = {'augment': False} if 'augment' in data.of_split('train') else {}
-        dataset = build_dataset(task, data, 'train', self.config.network, **plain)
+        dataset = cast(
+            'ClipDataset', build_dataset(task, data, 'train', self.config.network, **plain)
+        )
         trained = len(self.weighting.log_variances(task))
         if len(dataset) != trained:
             raise ValueError(
@@ -157,7 +165,8 @@ def audit(
     fixed = FixedDataset(dataset)
     suspects: list[Suspect] = []
     for indices in run.candidates(task, top).split(batch_size):
-        batch = collate_clips([fixed[int(index)] for index in indices])
+        batch = collate([fixed[int(index)] for index in indices])
+        assert isinstance(batch, ClipBatch)
         suspects += _suspects(run, task, dataset, batch)
         on_batch(len(indices))
     suspects.sort(key=lambda suspect: (-suspect.s, suspect.label_probability, suspect.index))
@@ -223,7 +232,8 @@ def _suspects(
         )
 
 
-def _thumbnail(sample: ClipSample) -> Tensor:
+def _thumbnail(sample: Sample) -> Tensor:
+    assert isinstance(sample, ClipSample)
     last = len(sample.frames) - 1
     return sample.frames[torch.linspace(0, last, NUM_THUMBNAILS).round().long()]
 

@@ -8,7 +8,7 @@ import json
 
 from jsonargparse import Namespace
 from mtl_perception.checkpoint import Checkpoint, load_network, save_checkpoint
-from mtl_perception.network.config import to_mapping
+from mtl_perception.network.config import FRAME_KINDS, to_mapping
 from mtl_perception.network.multitask import MultiTaskNetwork
 from mtl_training.arguments import OneLineParser, split_overrides
 from mtl_training.commands.data_of import data_of
@@ -49,7 +49,8 @@ def main(arguments: Sequence[str]) -> int:
     network, checkpoint = load_network(parsed.checkpoint)
     check_output('--out', parsed.out, overwrite=parsed.overwrite)
     data, config = data_of(checkpoint, parsed.checkpoint, overrides)
-    if missing := sorted(network.config.tasks.keys() - data.keys()):
+    clip_tasks = {n for n, task in network.config.tasks.items() if task.kind not in FRAME_KINDS}
+    if missing := sorted(clip_tasks - data.keys()):
         raise ValueError(f"data must name a data set for each task, got none for '{missing[0]}'.")
     sources = {
         split: build_sources(network.config, data, config.background, split)

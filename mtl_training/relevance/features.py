@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from mtl_perception.network.multitask import MultiTaskNetwork
 from mtl_perception.network.preprocessing import FramePreprocessor
 from mtl_training.data.loading import evaluation_batches
-from mtl_training.data.sample import ClipDataset
+from mtl_training.data.sample import ClipBatch, ClipDataset
 from mtl_training.relevance.sources import Sources
 import torch
 from torch import Tensor
@@ -71,6 +71,7 @@ def collect_features(
             labels = []
             chosen = _spread(dataset, max_clips)
             for batch in evaluation_batches(chosen, batch_size, workers=workers):
+                assert isinstance(batch, ClipBatch)
                 clips = preprocessor.clips(batch.frames.to(device)).to(dtype)
                 with autocast():
                     features = network.features({trunk: clips})

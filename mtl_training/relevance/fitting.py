@@ -8,6 +8,7 @@ from dataclasses import replace
 import math
 from typing import NamedTuple
 
+from mtl_perception.network.config import FRAME_KINDS
 from mtl_perception.network.heads import RelevanceHead
 from mtl_perception.network.multitask import MultiTaskNetwork
 from mtl_training.relevance.features import Features
@@ -36,7 +37,7 @@ def with_relevance(
     network: MultiTaskNetwork, train: Features, val: Features, *, l2: float = 1e-4
 ) -> MultiTaskNetwork:
     """
-    Return a copy of a trained network with a fitted relevance head for every task.
+    Return a copy of a trained network with a fitted relevance head for every clip task.
 
     The heads separate each task's own clips of the training split from all others; on the
     validation split their logits and the temperature of the class scores are calibrated. The mix
@@ -44,14 +45,18 @@ def with_relevance(
 
     :param network: Its weights stay as they are.
     :param l2: Weight decay of the heads, on standardised features.
-    :raises ValueError: If all clips belong to one task: nothing shows what it is not.
+    :raises ValueError: If there is no clip task, or all clips belong to one task: nothing shows
+        what it is not.
     """
     fitted = copy.deepcopy(network)
     config = network.config
-    tasks = {name: replace(task, relevance=True) for name, task in config.tasks.items()}
-    fitted.config = replace(config, tasks=tasks)
+    clip_tasks = [name for name, task in config.tasks.items() if task.kind not in FRAME_KINDS]
+    if not clip_tasks:
+        raise ValueError('relevance is for clip tasks, the network has none.')
+    tasks = {name: replace(config.tasks[name], relevance=True) for name in clip_tasks}
+    fitted.config = replace(config, tasks={**config.tasks, **tasks})
     device = next(network.parameters()).device
-    for task in config.tasks:
+    for task in clip_tasks:
         head = _fitted_head(network, task, train, val, l2)
         fitted.relevance[task] = head.to(device).train(network.training)
     return fitted
