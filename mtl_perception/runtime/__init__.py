@@ -1,14 +1,22 @@
 """
 What turns a stream of camera frames into recognitions: numpy and torch, no ROS.
 
-Frames enter a :class:`~mtl_perception.runtime.recognizer.Recognizer` on one thread and
-recognitions leave it on another; the clip buffer between them is what makes that safe.
+Frames enter a :class:`~mtl_perception.runtime.recognizer.Recognizer` on one thread and results
+leave it on another; the buffers between them are what makes that safe.
 """
 
 from mtl_perception.runtime.clip_buffer import Admission, Clip, ClipBuffer
+from mtl_perception.runtime.drawing import draw_labels, draw_people, PersonView
 from mtl_perception.runtime.engine import Engine
 from mtl_perception.runtime.picture import Picture
-from mtl_perception.runtime.recognizer import Recognition, Recognizer
+from mtl_perception.runtime.recognizer import Recognizer
+from mtl_perception.runtime.results import (
+    FrameResult,
+    PersonResult,
+    Recognition,
+    RecognitionSettings,
+    Results,
+)
 from mtl_perception.runtime.smoothing import Smoother, top_labels
 from mtl_perception.runtime.statistics import Counters, Rate, RollingStatistics
 
@@ -18,11 +26,18 @@ __all__ = [
     'ClipBuffer',
     'Counters',
     'Engine',
+    'FrameResult',
+    'PersonResult',
+    'PersonView',
     'Picture',
     'Rate',
     'Recognition',
+    'RecognitionSettings',
     'Recognizer',
+    'Results',
     'RollingStatistics',
     'Smoother',
+    'draw_labels',
+    'draw_people',
     'top_labels',
 ]

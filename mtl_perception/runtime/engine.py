@@ -1,14 +1,21 @@
-"""The network on its device: every task's probabilities from one call."""
+"""The network on its device: what every task says, from one call."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 import time
+from typing import Any
 
 from mtl_perception.checkpoint import load_network
 from mtl_perception.network.config import NetworkConfig
+from mtl_perception.network.heads import settings_of
 from mtl_perception.network.multitask import MultiTaskNetwork
+from mtl_perception.network.pose.activity import ActivityConfig
+from mtl_perception.network.pose.detection import DetectionOutput
+from mtl_perception.network.pose.keypoints import KeypointOutput
+from mtl_perception.runtime.outputs import found_people, Outputs
+from mtl_perception.runtime.stopwatch import Stopwatch
 import numpy as np
 import torch
 from torch import Tensor
@@ -39,7 +46,7 @@ class Engine:
         the device's half precision (float16 on CUDA, bfloat16 on a CPU) is measured to be faster
         at warm-up; the half must win clearly and give the same logits and scores.
     :raises CheckpointError: If the file is no usable checkpoint.
-    :raises ValueError: If the device or the precision cannot be had.
+    :raises ValueError: If the device or the precision cannot be had, or no task says anything.
     """
 
     def __init__(
@@ -52,6 +59,11 @@ class Engine:
         network, self.checkpoint = load_network(checkpoint)
         self._network: MultiTaskNetwork = network.deploy()
         self.config: NetworkConfig = self.checkpoint.config
+        if not self.config.trunks_of('clip') and self.frame_trunk is None:
+            raise ValueError(
+                'the checkpoint must have a clip task or one of detection, it has '
+                f'{list(self.config.tasks)}.'
+            )
         self.forward_sec: dict[str, float] = {}
         self.precision = self._warm_up(precision)
         self.dtype = PRECISIONS[self.precision]
@@ -62,18 +74,78 @@ class Engine:
         """Return how many numbers the deployed network holds."""
         return sum(parameter.numel() for parameter in self._network.parameters())
 
-    def infer(self, clips: Mapping[str, Tensor]) -> dict[str, np.ndarray]:
-        """
-        Return the probabilities ``[C + 1]`` of every task: of its labels and, last, of nothing.
+    @property
+    def frame_trunk(self) -> str | None:
+        """Return the trunk in whose frames people are found, or None."""
+        task = self.config.task_of_kind('detection')
+        return None if task is None else self.config.tasks[task].trunk
 
-        :param clips: For each trunk, ``[1, 3, T, H, W]`` on the engine's device.
+    @property
+    def activity_settings(self) -> ActivityConfig | None:
+        """Return the settings of the task that says what people do, or None."""
+        task = self.config.task_of_kind('activity')
+        if task is None or self.frame_trunk is None:
+            return None
+        settings: ActivityConfig = settings_of(task, self.config.tasks[task])
+        return settings
+
+    @property
+    def finds_joints(self) -> bool:
+        """Return whether people have joints: it takes tasks of keypoints and of association."""
+        return None not in map(self.config.task_of_kind, ('keypoints', 'association'))
+
+    def infer(self, inputs: Mapping[str, Tensor]) -> Outputs:
         """
+        Return what all tasks say of the inputs of their trunks.
+
+        :param inputs: Per trunk, on the engine's device: ``[1, 3, T, H, W]`` for one of clips,
+            ``[1, 3, H, W]`` for that of frames; trunks may be absent.
+        """
+        clips = {name: x for name, x in inputs.items() if name != self.frame_trunk}
+        watch = Stopwatch(self.device)
         with torch.inference_mode():
             scores = self._network.scores(clips)
+            watch.lap('clip' if clips else '')
+            parts = [values[0] for values in scores.values()]
+            if len(clips) < len(inputs):
+                parts += self._people(inputs)
+                watch.lap('frame')
             # One transfer, and one wait for the device, for all tasks together.
-            flat = torch.cat([values[0] for values in scores.values()]).cpu().numpy()
-        ends = np.cumsum([values.shape[1] for values in scores.values()])[:-1]
-        return dict(zip(scores, np.split(flat, ends)))
+            flat = torch.cat([part.flatten() for part in parts]).cpu().numpy()
+        ends = np.cumsum([part.numel() for part in parts])[:-1]
+        arrays = np.split(flat, ends)
+        return Outputs(
+            scores=dict(zip(scores, arrays)),
+            people=None if len(arrays) == len(scores) else found_people(*arrays[len(scores) :]),
+            branch_sec=watch.laps(),
+        )
+
+    def activities(
+        self, keypoints: np.ndarray, boxes: np.ndarray, image_size: tuple[int, int]
+    ) -> np.ndarray:
+        """
+        Return the probabilities ``[N, C]`` of what people do.
+
+        It takes the earlier poses of each track, hence a call of its own, and a small one.
+
+        :param keypoints: ``[N, T, 17, 3]``, oldest first; missing joints are NaN.
+        :param boxes: The newest of each person, ``[N, 4]``, in the same pixels.
+        :param image_size: (height, width) of that image.
+        """
+        with torch.inference_mode():
+            poses, newest = (torch.from_numpy(x).to(self.device) for x in (keypoints, boxes))
+            found = self._network.activities(poses, newest, torch.tensor(image_size))
+            return found.cpu().numpy()
+
+    def _people(self, inputs: Mapping[str, Tensor]) -> list[Tensor]:
+        """Return the people in a frame, and last whether what they were found in is finite."""
+        assert self.frame_trunk is not None
+        frames = inputs[self.frame_trunk]
+        outputs = self._network({self.frame_trunk: frames})
+        people = self._network.people_of(outputs, (frames.shape[2], frames.shape[3]))
+        # What is not a number is less than every threshold: it would look like an empty room.
+        finite = [values.isfinite().all() for values in _maps_of(outputs.values())]
+        return [*(values[0].float() for values in people), torch.stack(finite).all().float()]
 
     def load(self) -> None:
         """Bring the network back to its device after :meth:`unload`."""
@@ -101,12 +173,12 @@ class Engine:
         half = 'float16' if self.device.type == 'cuda' else 'bfloat16'
         candidates = ['float32', half] if precision == 'auto' else [precision]
         original = self._network
-        outputs: dict[str, tuple[Tensor, Tensor]] = {}
+        outputs: dict[str, list[Tensor]] = {}
         for name in candidates:
             self._network = original.deploy().to(self.device, PRECISIONS[name])
-            clips = self._noise(PRECISIONS[name])
-            self.forward_sec[name] = self._time_forward(clips)
-            outputs[name] = self._outputs(clips)
+            inputs = self._noise(PRECISIONS[name])
+            self.forward_sec[name] = self._time_forward(inputs)
+            outputs[name] = self._outputs(inputs)
         best = candidates[-1]
         if precision == 'auto':
             speedup = self.forward_sec['float32'] / self.forward_sec[half]
@@ -117,30 +189,48 @@ class Engine:
             self._network = original.deploy().to(self.device, PRECISIONS[best])
         return best
 
-    def _outputs(self, clips: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
-        """Return the logits of all tasks, and their scores, which say too whether there is any."""
+    def _outputs(self, inputs: Mapping[str, Tensor]) -> list[Tensor]:
+        """Return logits, scores, which say too whether there is any, and maps of all tasks."""
+        clips = {name: x for name, x in inputs.items() if name != self.frame_trunk}
         with torch.inference_mode():
-            logits, scores = self._network(clips), self._network.scores(clips)
-            return torch.cat([*logits.values()], 1).float(), torch.cat([*scores.values()], 1)
+            outputs, scores = self._network(inputs), self._network.scores(clips)
+        logits = [outputs.pop(task).float() for task in scores]
+        found = [*_maps_of(outputs.values())]
+        if scores:
+            found += [torch.cat(logits, 1), torch.cat([*scores.values()], 1)]
+        return [values.float() for values in found]
 
     def _noise(self, dtype: torch.dtype) -> dict[str, Tensor]:
         generator = torch.Generator().manual_seed(0)
+        shapes: dict[str, tuple[int, ...]] = {
+            name: (1, 3, trunk.num_frames, *trunk.preprocessing.size)
+            for name, trunk in self.config.trunks_of('clip').items()
+        }
+        if self.frame_trunk is not None:
+            size = self.config.trunks[self.frame_trunk].preprocessing.size
+            shapes[self.frame_trunk] = (1, 3, *size)
         return {
-            name: torch.randn(
-                (1, 3, trunk.num_frames, *trunk.preprocessing.size), generator=generator
-            ).to(self.device, dtype)
-            for name, trunk in self.config.trunks.items()
-            if self.config.tasks_of(name)
+            name: torch.randn(shape, generator=generator).to(self.device, dtype)
+            for name, shape in shapes.items()
         }
 
-    def _time_forward(self, clips: Mapping[str, Tensor]) -> float:
+    def _time_forward(self, inputs: Mapping[str, Tensor]) -> float:
         # The first calls choose kernels and grow memory; the fastest of the rest is the truth.
         durations = []
         for _ in range(5):
             start = time.perf_counter()
-            self.infer(clips)
+            self.infer(inputs)
             durations.append(time.perf_counter() - start)
         return min(durations[2:])
+
+
+def _maps_of(outputs: Iterable[Any]) -> Iterator[Tensor]:
+    """Return what people are found in: logits and deltas of the boxes, heatmaps."""
+    for output in outputs:
+        if isinstance(output, DetectionOutput):
+            yield from (output.logits, output.deltas)
+        elif isinstance(output, KeypointOutput):
+            yield output.heatmaps
 
 
 def relative_error(values: Tensor, reference: Tensor) -> float:

@@ -1,42 +1,27 @@
-"""From frames to recognitions: preprocessing, clip buffers, network and smoothing together."""
+"""From frames to results: what looks at clips and what looks at frames, in one network call."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 import threading
 
-from mtl_perception.network.preprocessing import FramePreprocessor
-from mtl_perception.runtime.clip_buffer import Admission, Clip, ClipBuffer
+from mtl_perception.runtime.clip_branch import ClipBranch
+from mtl_perception.runtime.clip_buffer import Admission, Clip
 from mtl_perception.runtime.engine import Engine
+from mtl_perception.runtime.frame_branch import FrameBranch
+from mtl_perception.runtime.frame_buffer import Frame, FrameBuffer
 from mtl_perception.runtime.picture import Picture
-from mtl_perception.runtime.smoothing import Smoother, top_labels
-import numpy as np
+from mtl_perception.runtime.results import RecognitionSettings, Results
 import torch
-
-
-@dataclass(frozen=True)
-class Recognition:
-    """What one task's head said about one clip."""
-
-    task: str
-    label: str  # the most probable label, or '' when none is probable enough
-    score: float  # probability of the most probable label
-    top_k: list[tuple[str, float]]  # the most probable labels, best first
-    stamp_ns: int  # stamp of the clip's newest frame
-    clip_start_ns: int  # stamp of its oldest
-    frame_id: str  # of the clip's frames
-    received_sec: float  # the clock reading that came with the newest frame
-    num_distinct: int  # different frames in the clip
-    nothing: float = 0.0  # probability that nothing of the task is to be seen; all sum to 1
 
 
 class Recognizer:
     """
-    Recognise what people do in a stream of frames.
+    Recognise who is there and what people do in a stream of frames.
 
     One thread gives frames with :meth:`add_frame`; another waits for news with
     :meth:`wait_for_frame` and calls :meth:`recognise`, which takes the newest state: frames that
-    came in between are part of the clip but get no recognition of their own.
+    came in between are part of the clip but get no results of their own.
 
     :param engine: The network; its device holds the clips too.
     :param max_gap_sec: Frames further apart than this do not belong to one clip.
@@ -44,37 +29,37 @@ class Recognizer:
 
     def __init__(self, engine: Engine, *, max_gap_sec: float = 1.0) -> None:
         self._engine = engine
-        self._preprocessors: dict[str, FramePreprocessor] = {}
-        self._buffers: dict[str, ClipBuffer] = {}
-        for name, trunk in engine.config.trunks.items():
-            if not engine.config.tasks_of(name):
-                continue
-            preprocessor = FramePreprocessor(trunk.preprocessing)
-            self._preprocessors[name] = preprocessor.to(engine.device)
-            self._buffers[name] = ClipBuffer(
-                trunk.num_frames,
-                trunk.clip_seconds,
-                trunk.preprocessing.size,
-                max_gap_sec=max_gap_sec,
-                device=engine.device,
-                dtype=engine.dtype,
-            )
-        self._smoothers = {task: Smoother() for task in engine.config.tasks}
+        self._clips = ClipBranch(engine, max_gap_sec=max_gap_sec)
+        self._frames = None if engine.frame_trunk is None else FrameBranch(engine)
+        self._newest = FrameBuffer()
+        # Clips and frames end at the same frame.
+        self._lock = threading.Lock()
         self._news = threading.Event()
-        self._seen = -1
-        self._generation = -1
-        self.num_superseded = 0  # frames that were never the newest of a recognised clip
+        self._seen = 0
+        self._num_steps = 0
+        self._num_resets = 0
+        self._recognised_resets = -1
+        self.num_superseded = 0  # frames that were never the newest when there was time for one
+
+    @property
+    def finds_people(self) -> bool:
+        """Return whether frames are looked at, and not only clips."""
+        return self._frames is not None
 
     @property
     def clip_sec(self) -> float:
-        """Return how many seconds of frames a recognition needs."""
-        trunks = self._engine.config.trunks
-        return max(trunks[name].clip_seconds for name in self._buffers)
+        """Return how many seconds of frames a recognition needs; 0 without clip tasks."""
+        return self._clips.clip_sec
 
     @property
     def span_sec(self) -> float:
         """Return how many seconds of frames are at hand."""
-        return min(buffer.span_sec for buffer in self._buffers.values())
+        return self._clips.span_sec
+
+    @property
+    def num_tracks(self) -> int:
+        """Return how many people are remembered."""
+        return 0 if self._frames is None else self._frames.num_tracks
 
     def add_frame(
         self,
@@ -83,26 +68,35 @@ class Recognizer:
         *,
         frame_id: str = '',
         received_sec: float = 0.0,
+        keep_picture: bool = False,
     ) -> Admission:
         """
-        Shrink a frame to what the network sees and add it to the clip.
+        Shrink a frame to what the network sees and take it in.
 
         :param stamp_ns: When it was acquired.
-        :param frame_id: The camera it comes from; a change of it or of the size resets the clip.
-        :param received_sec: Passed on to the recognition whose newest frame this is.
+        :param frame_id: The camera it comes from; a change of it or of the size starts anew.
+        :param received_sec: Passed on to the results whose newest frame this is.
+        :param keep_picture: Whether these results are to hold the picture itself, too.
         """
         with torch.inference_mode():
             pixels = torch.from_numpy(picture.pixels).to(self._engine.device).unsqueeze(0)
-            for name, preprocessor in self._preprocessors.items():
-                small = preprocessor.resize(pixels)
-                if picture.is_bgr:
-                    small = small.flip(1)
-                admission = self._buffers[name].append(
-                    preprocessor.normalise(small)[0],
-                    stamp_ns,
-                    source=(frame_id, picture.size),
-                    received_sec=received_sec,
-                )
+            of_clips = self._clips.shrink(pixels, is_bgr=picture.is_bgr)
+            of_frame = None
+            if self._frames is not None:
+                of_frame = self._frames.shrink(pixels, is_bgr=picture.is_bgr)
+            frame = Frame(
+                stamp_ns=stamp_ns,
+                frame_id=frame_id,
+                size=picture.size,
+                received_sec=received_sec,
+                pixels=of_frame,
+                picture=picture if keep_picture else None,
+            )
+            with self._lock:
+                admission = self._newest.append(frame)
+                # Clips say more: that a gap was too long, or that a frame took another's place.
+                admission = self._clips.append(of_clips, frame) or admission
+                self._num_resets += admission.is_reset
         self._news.set()
         return admission
 
@@ -115,79 +109,60 @@ class Recognizer:
         self._news.set()
 
     def reset(self) -> None:
-        """Forget all frames."""
-        for buffer in self._buffers.values():
-            buffer.reset()
+        """Forget all frames and people."""
+        with self._lock:
+            self._clips.reset()
+            self._newest.reset()
+            self._num_resets += 1
 
-    def recognise(
-        self,
-        *,
-        min_score: float = 0.0,
-        min_relevance: float = 0.5,
-        smoothing_sec: float = 0.0,
-        top_k: int = 3,
-    ) -> list[Recognition]:
+    def recognise(self, settings: RecognitionSettings | None = None) -> Results:
         """
-        Recognise the newest clip; empty while there is none that has not been seen.
+        Return what the newest frame, and the clip that ends with it, show.
 
-        :param min_score: Below this probability the label is ''.
-        :param min_relevance: Below this probability that anything of the task is to be seen, the
-            label is '' too.
-        :param smoothing_sec: Time constant of the smoothing of the probabilities.
-        :param top_k: How many labels to report.
-        :raises ValueError: If a score is not finite; of that clip nothing is said, and what was
-            smoothed before is kept.
+        There is nothing while no frame is new. People are looked for from the first frame on;
+        clips are recognised once frames cover them. If outputs of one branch are not finite, the
+        results say so in place of what they would have said, and all else stays as it is.
         """
+        settings = settings or RecognitionSettings()
         self._news.clear()
-        clips = self._newest_clips()
-        if not clips:
-            return []
-        probabilities = self._engine.infer({name: clip.frames for name, clip in clips.items()})
-        recognitions = []
-        for task, values in probabilities.items():
-            clip = clips[self._engine.config.tasks[task].trunk]
-            smoothed = self._smoothers[task].update(
-                values,
-                int(clip.stamps_ns[-1]),
-                time_constant_sec=smoothing_sec,
-                generation=clip.generation,
-            )
-            recognition = self._describe(task, smoothed, clip, top_k)
-            # What can't be compared is not shown either.
-            is_relevant = 1 - recognition.nothing >= min_relevance
-            if not (recognition.score >= min_score and is_relevant):
-                recognition = replace(recognition, label='')
-            recognitions.append(recognition)
-        return recognitions
+        with self._lock:
+            frame, clips, branch = self._next(settings)
+        inputs = {name: clip.frames for name, clip in clips.items()}
+        if frame is not None and branch is not None:
+            with torch.inference_mode():
+                inputs[branch.trunk] = branch.input_of(frame)
+        if frame is None or not inputs:
+            return Results()
+        outputs = self._engine.infer(inputs)
+        results = Results(frame=frame, branch_sec=outputs.branch_sec)
+        try:
+            results.recognitions.extend(self._clips.describe(outputs.scores, clips, settings))
+        except ValueError as error:
+            results.errors.append(error)
+        if outputs.people is None or branch is None:
+            return results
+        try:
+            return replace(results, people=branch.describe(outputs.people, frame, settings))
+        except ValueError as error:
+            results.errors.append(error)
+            return results
 
-    def _newest_clips(self) -> dict[str, Clip]:
-        clips = {}
-        for name, buffer in self._buffers.items():
-            clip = buffer.snapshot(newer_than=self._seen)
-            if clip is None:
-                return {}
-            clips[name] = clip
-        oldest = min(clips.values(), key=lambda clip: clip.sequence)
+    def _next(
+        self, settings: RecognitionSettings
+    ) -> tuple[Frame | None, dict[str, Clip], FrameBranch | None]:
+        """Return the newest frame if it is new, and which of its clips and branch are due."""
+        frame = self._newest.newest
+        if frame is None or frame.sequence <= self._seen:
+            return None, {}, None
+        is_clip_due = self._num_steps % settings.clip_every == 0
+        clips = self._clips.newest_clips() if is_clip_due else {}
+        is_frame_due = self._num_steps % settings.frame_every == 0
+        branch = self._frames if is_frame_due else None
+        self._num_steps += 1
         # The frames that fill a new clip are not late, they are too few.
-        if oldest.generation == self._generation:
-            self.num_superseded += oldest.sequence - self._seen - 1
-        self._seen, self._generation = oldest.sequence, oldest.generation
-        return clips
-
-    def _describe(
-        self, task: str, probabilities: np.ndarray, clip: Clip, top_k: int
-    ) -> Recognition:
-        ranked = top_labels(probabilities[:-1], self._engine.config.tasks[task].labels, top_k)
-        label, score = ranked[0]
-        return Recognition(
-            task=task,
-            label=label,
-            score=score,
-            top_k=ranked,
-            nothing=float(probabilities[-1]),
-            stamp_ns=int(clip.stamps_ns[-1]),
-            clip_start_ns=int(clip.stamps_ns[0]),
-            frame_id=clip.source[0],
-            received_sec=clip.received_sec,
-            num_distinct=clip.num_distinct,
-        )
+        if self._recognised_resets == self._num_resets:
+            self.num_superseded += frame.sequence - self._seen - 1
+        self._seen = frame.sequence
+        if clips or branch:
+            self._recognised_resets = self._num_resets
+        return frame, clips, branch

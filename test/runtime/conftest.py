@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 import math
 from pathlib import Path
+import sys
 from typing import cast
 
 from mtl_perception.checkpoint import load_network, save_checkpoint
@@ -18,6 +19,9 @@ from mtl_perception.network.heads import RelevanceHead
 from mtl_perception.network.multitask import MultiTaskNetwork
 import pytest
 import torch
+
+# Test files are modules of no package (import mode importlib); this lets them share helpers.
+sys.path.append(str(Path(__file__).parent))
 
 TRUNK = TrunkConfig(
     width=4,

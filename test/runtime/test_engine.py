@@ -26,7 +26,7 @@ def test_probabilities_are_those_of_the_network(
 ) -> None:
     engine = Engine(checkpoint, device='cpu', precision=precision)
     network, _ = load_network(checkpoint)
-    found = engine.infer({'clip': random_clip(engine.dtype)})
+    found = engine.infer({'clip': random_clip(engine.dtype)}).scores
     with torch.inference_mode():
         expected = network({'clip': random_clip()})
     assert found.keys() == expected.keys() == {'action', 'gesture'}
@@ -83,10 +83,10 @@ def test_auto_does_not_take_a_precision_with_another_relevance(
 
 def test_unloading_and_loading_changes_nothing(checkpoint: Path) -> None:
     engine = Engine(checkpoint, device='cpu', precision='float32')
-    before = engine.infer({'clip': random_clip()})
+    before = engine.infer({'clip': random_clip()}).scores
     engine.unload()
     engine.load()
-    after = engine.infer({'clip': random_clip()})
+    after = engine.infer({'clip': random_clip()}).scores
     np.testing.assert_array_equal(before['action'], after['action'])
     assert engine.memory_bytes() is None
 
@@ -119,8 +119,8 @@ def test_a_file_that_is_no_checkpoint_is_refused(tmp_path: Path) -> None:
 def test_a_gpu_gives_the_same_and_gets_its_memory_back(checkpoint: Path, precision: str) -> None:
     engine = Engine(checkpoint, device='cuda', precision=precision)
     expected = Engine(checkpoint, device='cpu', precision='float32')
-    found = engine.infer({'clip': random_clip(engine.dtype).cuda()})
-    for task, values in expected.infer({'clip': random_clip()}).items():
+    found = engine.infer({'clip': random_clip(engine.dtype).cuda()}).scores
+    for task, values in expected.infer({'clip': random_clip()}).scores.items():
         np.testing.assert_allclose(found[task], values, atol=1e-2)
     before = torch.cuda.memory_allocated()
     engine.unload()

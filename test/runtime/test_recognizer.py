@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 import threading
+from typing import Any
 
 from mtl_perception.checkpoint import load_network
 from mtl_perception.network.preprocessing import FramePreprocessor
 from mtl_perception.runtime.clip_buffer import Admission
 from mtl_perception.runtime.engine import Engine
+from mtl_perception.runtime.outputs import Outputs
 from mtl_perception.runtime.picture import Picture
-from mtl_perception.runtime.recognizer import Recognition, Recognizer
+from mtl_perception.runtime.recognizer import Recognizer
+from mtl_perception.runtime.results import Recognition, RecognitionSettings
 from mtl_perception.runtime.smoothing import Smoother
 import numpy as np
 import pytest
@@ -29,6 +32,10 @@ def random_frames(count: int) -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (count, 48, 64, 3), np.uint8)
 
 
+def recognise(recognizer: Recognizer, **settings: Any) -> list[Recognition]:
+    return recognizer.recognise(RecognitionSettings(**settings)).recognitions
+
+
 def feed(recognizer: Recognizer, frames: np.ndarray, *, start_ns: int = NOW) -> None:
     for index, pixels in enumerate(frames):
         recognizer.add_frame(Picture(pixels), start_ns + index * SECOND // 10, frame_id='camera')
@@ -39,7 +46,7 @@ def test_a_recognition_is_what_the_network_says_of_the_clip(
 ) -> None:
     recognizer, frames = Recognizer(engine), random_frames(8)
     feed(recognizer, frames)
-    found = {recognition.task: recognition for recognition in recognizer.recognise(top_k=9)}
+    found = {recognition.task: recognition for recognition in recognise(recognizer, top_k=9)}
     network, saved = load_network(checkpoint)
     preprocess = FramePreprocessor(saved.config.trunks['clip'].preprocessing)
     # 0.5 s before the newest in four frames at 10 Hz: 2, 3.67, 5.33, 7 of 0 to 7.
@@ -64,14 +71,14 @@ def test_blue_first_is_the_same_picture(engine: Engine) -> None:
         for index, pixels in enumerate(frames):
             shown = np.ascontiguousarray(pixels[..., ::-1]) if is_bgr else pixels
             recognizer.add_frame(Picture(shown, is_bgr), NOW + index * SECOND // 10)
-        results.append(recognizer.recognise())
+        results.append(recognise(recognizer))
     assert results[0] == results[1]
 
 
 def test_an_improbable_label_is_empty_but_its_score_is_said(engine: Engine) -> None:
     recognizer = Recognizer(engine)
     feed(recognizer, random_frames(8))
-    for recognition in recognizer.recognise(min_score=1.0, top_k=1):
+    for recognition in recognise(recognizer, min_score=1.0, top_k=1):
         assert recognition.label == ''
         assert len(recognition.top_k) == 1
         assert 0 < recognition.score == recognition.top_k[0][1] < 1
@@ -85,7 +92,7 @@ def test_a_task_of_which_nothing_is_to_be_seen_has_no_label(
 ) -> None:
     recognizer = Recognizer(Engine(doubting_checkpoint, device='cpu', precision='float32'))
     feed(recognizer, random_frames(8))
-    found = recognizer.recognise(min_relevance=min_relevance, top_k=9)
+    found = recognise(recognizer, min_relevance=min_relevance, top_k=9)
     action, gesture = sorted(found, key=lambda recognition: recognition.task)
     assert action.label
     assert action.nothing == 0
@@ -100,11 +107,11 @@ def test_nothing_is_smoothed_like_the_labels(
 ) -> None:
     recognizer = Recognizer(Engine(doubting_checkpoint, device='cpu', precision='float32'))
     answers = iter([np.array([0.9, 0.0, 0.1]), np.array([0.1, 0.0, 0.9])])
-    monkeypatch.setattr(Engine, 'infer', lambda *_: {'gesture': next(answers)})
+    monkeypatch.setattr(Engine, 'infer', lambda *_: Outputs({'gesture': next(answers)}))
     feed(recognizer, random_frames(8))
-    (first,) = recognizer.recognise(smoothing_sec=1.0)
+    (first,) = recognise(recognizer, smoothing_sec=1.0)
     feed(recognizer, random_frames(1), start_ns=NOW + 17 * SECOND // 10)
-    (second,) = recognizer.recognise(smoothing_sec=1.0)
+    (second,) = recognise(recognizer, smoothing_sec=1.0)
     assert (first.label, first.nothing) == ('wave', pytest.approx(0.1))
     # One second later, the old weighs 1/e.
     expected = 0.1 * np.exp(-1) + 0.9 * (1 - np.exp(-1))
@@ -119,14 +126,15 @@ def test_nothing_is_said_of_a_clip_whose_scores_are_not_finite(
     broken = np.array([0.9, 0.0, 0.1])
     broken[place] = np.nan
     answers = iter([np.array([0.9, 0.0, 0.1]), broken, np.array([0.9, 0.0, 0.1])])
-    monkeypatch.setattr(Engine, 'infer', lambda *_: {'gesture': next(answers)})
+    monkeypatch.setattr(Engine, 'infer', lambda *_: Outputs({'gesture': next(answers)}))
     feed(recognizer, random_frames(8))
-    assert recognizer.recognise(smoothing_sec=1.0)[0].label == 'wave'
+    assert recognise(recognizer, smoothing_sec=1.0)[0].label == 'wave'
     feed(recognizer, random_frames(1), start_ns=NOW + 8 * SECOND // 10)
-    with pytest.raises(ValueError, match='probabilities must be finite'):
-        recognizer.recognise(smoothing_sec=1.0)
+    refused = recognizer.recognise(RecognitionSettings(smoothing_sec=1.0))
+    assert not refused
+    assert 'probabilities must be finite' in str(*refused.errors)
     feed(recognizer, random_frames(1), start_ns=NOW + 9 * SECOND // 10)
-    (after,) = recognizer.recognise(smoothing_sec=1.0)
+    (after,) = recognise(recognizer, smoothing_sec=1.0)
     assert (after.label, after.score) == ('wave', pytest.approx(0.9))
 
 
@@ -135,33 +143,33 @@ def test_scores_that_can_not_be_compared_give_no_label(
     doubting_checkpoint: Path, monkeypatch: pytest.MonkeyPatch, scores: list[float]
 ) -> None:
     recognizer = Recognizer(Engine(doubting_checkpoint, device='cpu', precision='float32'))
-    monkeypatch.setattr(Engine, 'infer', lambda *_: {'gesture': np.array(scores)})
+    monkeypatch.setattr(Engine, 'infer', lambda *_: Outputs({'gesture': np.array(scores)}))
     monkeypatch.setattr(Smoother, 'update', lambda _, values, *__, **___: values)
     feed(recognizer, random_frames(8))
-    (found,) = recognizer.recognise()
+    (found,) = recognise(recognizer)
     assert found.label == ''
 
 
 def test_nothing_is_recognised_twice_or_too_early(engine: Engine) -> None:
     recognizer = Recognizer(engine)
-    assert recognizer.recognise() == []
+    assert recognise(recognizer) == []
     feed(recognizer, random_frames(4))
-    assert recognizer.recognise() == []
+    assert recognise(recognizer) == []
     feed(recognizer, random_frames(4), start_ns=NOW + 4 * SECOND // 10)
-    assert len(recognizer.recognise()) == 2
-    assert recognizer.recognise() == []
+    assert len(recognise(recognizer)) == 2
+    assert recognise(recognizer) == []
 
 
 def test_frames_that_came_meanwhile_are_counted(engine: Engine) -> None:
     recognizer = Recognizer(engine)
     feed(recognizer, random_frames(8))
-    assert recognizer.recognise()
+    assert recognise(recognizer)
     assert recognizer.num_superseded == 0  # filling the first clip is no delay
     feed(recognizer, random_frames(5), start_ns=NOW + 8 * SECOND // 10)
-    assert recognizer.recognise()
+    assert recognise(recognizer)
     assert recognizer.num_superseded == 4
     feed(recognizer, random_frames(8))  # a jump back in time: filling again
-    assert recognizer.recognise()
+    assert recognise(recognizer)
     assert recognizer.num_superseded == 4
 
 
@@ -171,7 +179,7 @@ def test_another_size_starts_a_new_clip(engine: Engine) -> None:
     picture = Picture(np.zeros((20, 30, 3), np.uint8))
     stamp_ns = NOW + 8 * SECOND // 10
     assert recognizer.add_frame(picture, stamp_ns, frame_id='camera') is Admission.NEW_SOURCE
-    assert recognizer.recognise() == []
+    assert recognise(recognizer) == []
     assert recognizer.span_sec == 0
 
 
@@ -179,13 +187,13 @@ def test_smoothing_holds_on_to_the_past(engine: Engine) -> None:
     def last(smoothing_sec: float) -> Recognition:
         recognizer = Recognizer(engine)
         feed(recognizer, random_frames(8))
-        recognizer.recognise(smoothing_sec=smoothing_sec)
+        recognise(recognizer, smoothing_sec=smoothing_sec)
         feed(recognizer, 255 - random_frames(8), start_ns=NOW + 8 * SECOND // 10)
-        return recognizer.recognise(smoothing_sec=smoothing_sec)[0]
+        return recognise(recognizer, smoothing_sec=smoothing_sec)[0]
 
     first = Recognizer(engine)
     feed(first, random_frames(8))
-    past = dict(first.recognise()[0].top_k)
+    past = dict(recognise(first)[0].top_k)
     present = dict(last(0.0).top_k)
     for label, score in last(1e6).top_k:
         assert score == pytest.approx(past[label], abs=1e-4)
@@ -196,7 +204,7 @@ def test_a_reset_forgets_the_frames(engine: Engine) -> None:
     recognizer = Recognizer(engine)
     feed(recognizer, random_frames(8))
     recognizer.reset()
-    assert recognizer.recognise() == []
+    assert recognise(recognizer) == []
 
 
 def test_a_waiting_thread_is_woken_by_a_frame(engine: Engine) -> None:
@@ -211,7 +219,7 @@ def test_a_waiting_thread_is_woken_by_a_frame(engine: Engine) -> None:
     feed(recognizer, random_frames(1))
     thread.join(20)
     assert woken.is_set()
-    recognizer.recognise()
+    recognise(recognizer)
     assert not recognizer.wait_for_frame(0)
     recognizer.wake()
     assert recognizer.wait_for_frame(0)

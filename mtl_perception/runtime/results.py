@@ -1,0 +1,83 @@
+"""What is said about a stream: of clips as a whole, and of each person in a frame."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from mtl_perception.runtime.frame_buffer import Frame
+import numpy as np
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecognitionSettings:
+    """What may change from one frame to the next."""
+
+    min_score: float = 0.0  # below this probability a label is ''
+    min_relevance: float = 0.5  # below this one that anything of a task is to be seen, too
+    smoothing_sec: float = 0.0  # time constant of the smoothing of the probabilities
+    top_k: int = 3  # how many labels to report
+    clip_every: int = 1  # recognise the clip at every such frame
+    frame_every: int = 1  # look for people in every such frame
+    min_person_score: float = 0.5  # nothing is said of boxes below
+    min_keypoint_score: float = 0.0  # joints below are missing
+    max_track_age_sec: float = 1.0  # who returns within this time keeps its id
+
+
+@dataclass(frozen=True)
+class Recognition:
+    """What one task's head said about one clip."""
+
+    task: str
+    label: str  # the most probable label, or '' when none is probable enough
+    score: float  # probability of the most probable label
+    top_k: list[tuple[str, float]]  # the most probable labels, best first
+    stamp_ns: int  # stamp of the clip's newest frame
+    clip_start_ns: int  # stamp of its oldest
+    frame_id: str  # of the clip's frames
+    received_sec: float  # the clock reading that came with the newest frame
+    num_distinct: int  # different frames in the clip
+    nothing: float = 0.0  # probability that nothing of the task is to be seen; all sum to 1
+
+
+@dataclass(frozen=True)
+class PersonResult:
+    """
+    One person in one frame.
+
+    Places are pixels of the original image, (0, 0) being the centre of the first one.
+    """
+
+    track_id: str  # the same in every frame that shows the person
+    box: np.ndarray  # float32 [4], xyxy, within the image
+    score: float  # of the box and, where joints are looked for, of the pose
+    keypoints: np.ndarray  # float32 [17, 3]: x, y, score; NaN, NaN, 0 for a joint not found
+    activity: str = ''  # the most probable one, or '' when none is probable enough
+    activity_score: float = 0.0  # probability of the most probable activity
+    top_k: list[tuple[str, float]] = field(default_factory=list)  # activities, best first
+
+
+@dataclass(frozen=True)
+class FrameResult:
+    """The people in one frame, best first; maybe nobody."""
+
+    people: list[PersonResult]
+    stamp_ns: int
+    frame_id: str
+    received_sec: float  # the clock reading that came with the frame
+    size: tuple[int, int]  # (height, width) of the original image, pixels
+
+
+@dataclass(frozen=True)
+class Results:
+    """What was said at one moment; it may be nothing."""
+
+    recognitions: list[Recognition] = field(default_factory=list)  # one for each clip task
+    people: FrameResult | None = None  # None where no frame was looked at
+    frame: Frame | None = None  # the newest frame behind all this
+    branch_sec: dict[str, float] = field(default_factory=dict)  # of 'clip' and 'frame'
+    # Why one of the two branches says nothing of this moment.
+    errors: list[ValueError] = field(default_factory=list)
+
+    def __bool__(self) -> bool:
+        """Return whether anything was said."""
+        return bool(self.recognitions) or self.people is not None
