@@ -34,7 +34,7 @@ from mtl_perception.ros.perception_node import PerceptionNode
 from mtl_perception.ros.qos import image_qos
 from mtl_perception.ros.transport import use_shipped_transport_profile
 from mtl_perception.runtime.clip_buffer import ClipBuffer
-from mtl_perception.runtime.recognizer import Recognition
+from mtl_perception.runtime.results import Results
 import numpy as np
 import rclpy
 from rclpy.context import Context
@@ -131,15 +131,19 @@ class BenchNode(PerceptionNode):
         super().__init__(parameter_overrides=overrides)
         if not self.start():
             raise RuntimeError('the node did not start')
+        assert self._result_publishers is not None
+        self._publish_results = self._result_publishers.publish
+        self._result_publishers.publish = self._publish_and_tell  # type: ignore[method-assign]
 
-    def _publish(self, recognitions: list[Recognition], statistics: Any) -> None:
-        super()._publish(recognitions, statistics)
+    def _publish_and_tell(self, results: Results, statistics: Any) -> None:
+        self._publish_results(results, statistics)
         self._published_sec = time.monotonic()
         self._published.set()
 
     def results(self) -> list[tuple[Any, str]]:
         """Return type and topic of what is published."""
-        return [(p.msg_type, p.topic_name) for p in self._result_publishers.values()]
+        assert self._result_publishers is not None
+        return self._result_publishers.topics()
 
     def compare(self, size: tuple[int, int], repetitions: int) -> dict[str, float]:
         """Feed images one after the other; after each, run the bare forward on its own thread."""

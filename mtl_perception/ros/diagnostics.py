@@ -29,7 +29,7 @@ class InputDiagnostics:
         Return the level and the message.
 
         :param complaint: What the watchdog says.
-        :param num_frames: Frames of a clip.
+        :param num_frames: Frames of a clip; 0 without clips.
         """
         if complaint is not None:
             return ERROR, complaint
@@ -62,7 +62,7 @@ def inference_status(statistics: StreamStatistics, timeout_sec: float) -> tuple[
     if statistics.error_sec is not None and now_sec - statistics.error_sec < RECENT_SEC:
         return ERROR, f'inference fails: {statistics.error}'
     if statistics.recognised_sec is None:
-        return OK, 'waiting for frames that cover a clip'
+        return OK, 'waiting for enough frames'
     if now_sec - statistics.recognised_sec > timeout_sec:
         return WARN, f'nothing recognised for {now_sec - statistics.recognised_sec:.1f} s'
     return OK, 'recognising'
@@ -85,16 +85,29 @@ def input_values(statistics: StreamStatistics, topic: str, span_sec: float) -> d
     }
 
 
-def inference_values(statistics: StreamStatistics, num_superseded: int) -> dict[str, str]:
-    """Return the figures of the recognition."""
+def inference_values(
+    statistics: StreamStatistics, num_superseded: int, num_tracks: int = 0
+) -> dict[str, str]:
+    """
+    Return the figures of the recognition.
+
+    :param num_tracks: People remembered, those out of sight included.
+    """
+    people = {}
+    if statistics.num_people is not None:
+        people = {'people in view': str(statistics.num_people), 'tracks': str(num_tracks)}
     return {
         'recognition rate [Hz]': f'{statistics.recognised.per_second(time.monotonic()):.1f}',
         'recognitions': str(statistics.counts['recognised']),
         'errors': str(statistics.counts['errors']),
         'frames superseded before inference': str(num_superseded),
         'distinct frames in the clip': str(statistics.num_distinct),
+        **people,
         **_percentiles('infer', statistics.infer_ms),
+        **_percentiles('clip branch', statistics.clip_ms),
+        **_percentiles('frame branch', statistics.frame_ms),
         **_percentiles('publish', statistics.publish_ms),
+        **_percentiles('overlay', statistics.overlay_ms),
         **_percentiles('callback to published', statistics.node_ms),
         **_stamp_latency(statistics.stamp_ms),
     }

@@ -37,6 +37,7 @@ class ImageInput:
 
     :param transport: ``raw`` or ``compressed``.
     :param depth: Queue of the subscription, in frames.
+    :param wants_pictures: Returns whether results are to hold the picture they speak of.
     """
 
     def __init__(
@@ -47,8 +48,10 @@ class ImageInput:
         *,
         transport: str,
         depth: int,
+        wants_pictures: Callable[[], bool],
     ) -> None:
         self._node = node
+        self._wants_pictures = wants_pictures
         self._recognizer: Recognizer | None = recognizer
         self._statistics = statistics
         self._warn = Throttle(node.get_logger().warning)
@@ -99,7 +102,11 @@ class ImageInput:
         try:
             header, picture = self._read(message)
             admission = recognizer.add_frame(
-                picture, header.stamp_ns(), frame_id=header.frame_id, received_sec=start_sec
+                picture,
+                header.stamp_ns(),
+                frame_id=header.frame_id,
+                received_sec=start_sec,
+                keep_picture=self._wants_pictures(),
             )
         except ImageError as error:
             self._refuse(error.kind, str(error))

@@ -46,6 +46,12 @@ class ImageWriter:
         message.header.stamp = stamp
         return message
 
+    def pixels(self) -> NDArray[np.uint8]:
+        """Return the pixels of the message, ``[H, W, 3]``, to be drawn into."""
+        message = self._message
+        shape = (message.height, message.width, -1)
+        return np.frombuffer(message.data, np.uint8).reshape(shape)
+
 
 class JpegWriter:
     """Writes frames into compressed image messages."""

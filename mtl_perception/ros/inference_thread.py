@@ -11,7 +11,8 @@ import traceback
 from mtl_perception.ros.parameters import PerceptionParameters
 from mtl_perception.ros.stream_statistics import StreamStatistics
 from mtl_perception.ros.throttle import Throttle
-from mtl_perception.runtime.recognizer import Recognition, Recognizer
+from mtl_perception.runtime.recognizer import Recognizer
+from mtl_perception.runtime.results import Results
 import torch
 
 PAUSE_AFTER_ERROR_SEC = 0.2
@@ -21,10 +22,11 @@ RATE_CHECK_SEC = 0.1
 
 class InferenceThread:
     """
-    Waits for frames, recognises the newest clip and hands the results on.
+    Waits for frames, recognises the newest clip and frame and hands the results on.
 
     :param parameters: Returns the parameters as they are now.
-    :param publish: Is called on the thread with the results of one clip.
+    :param publish: Is called on the thread with the results of one moment.
+    :param show: Is called after that, for what can wait.
     :param log_error: Logs a line.
     :param is_running: Returns whether ROS is up; errors that come of its going down are none.
     :param num_threads: CPU threads of the network.
@@ -36,7 +38,8 @@ class InferenceThread:
         statistics: StreamStatistics,
         *,
         parameters: Callable[[], PerceptionParameters],
-        publish: Callable[[list[Recognition]], None],
+        publish: Callable[[Results], None],
+        show: Callable[[Results], None],
         log_error: Callable[[str], object],
         is_running: Callable[[], bool],
         num_threads: int,
@@ -44,7 +47,7 @@ class InferenceThread:
         self._recognizer = recognizer
         self._statistics = statistics
         self._parameters = parameters
-        self._publish = publish
+        self._publish, self._show = publish, show
         self._log_error = Throttle(log_error)
         self._is_running = is_running
         self._num_threads = num_threads
@@ -81,24 +84,35 @@ class InferenceThread:
     def _step(self) -> None:
         parameters, statistics = self._parameters(), self._statistics
         start_sec = time.monotonic()
-        recognitions = self._recognizer.recognise(
-            min_score=parameters.min_score,
-            min_relevance=parameters.min_relevance,
-            smoothing_sec=parameters.smoothing_sec,
-            top_k=parameters.top_k,
-        )
-        if not recognitions or self._stop.is_set():
+        results = self._recognizer.recognise(parameters.recognition)
+        for error in results.errors:
+            self._note(error)
+        if not results or self._stop.is_set():
             return
         inferred_sec = time.monotonic()
-        self._publish(recognitions)
+        self._publish(results)
         now_sec = time.monotonic()
         statistics.infer_ms.add(1e3 * (inferred_sec - start_sec))
         statistics.publish_ms.add(1e3 * (now_sec - inferred_sec))
-        statistics.node_ms.add(1e3 * (now_sec - recognitions[0].received_sec))
+        assert results.frame is not None
+        statistics.node_ms.add(1e3 * (now_sec - results.frame.received_sec))
         statistics.recognised.add(now_sec)
         statistics.recognised_sec = now_sec
         statistics.counts.add('recognised')
-        statistics.num_distinct = min(recognition.num_distinct for recognition in recognitions)
+        self._note_branches(results)
+        self._show(results)
+
+    def _note_branches(self, results: Results) -> None:
+        statistics = self._statistics
+        for name, values in (('clip', statistics.clip_ms), ('frame', statistics.frame_ms)):
+            if name in results.branch_sec:
+                values.add(1e3 * results.branch_sec[name])
+        if results.people is not None:
+            statistics.num_people = len(results.people.people)
+        if results.recognitions:
+            statistics.clip_recognised_sec = statistics.recognised_sec
+            distinct = [recognition.num_distinct for recognition in results.recognitions]
+            statistics.num_distinct = min(distinct)
 
     def _note(self, error: Exception) -> None:
         count = self._statistics.counts.add('errors')

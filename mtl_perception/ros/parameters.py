@@ -9,6 +9,7 @@ import math
 from typing import Any, TypeVar
 
 from mtl_perception.runtime.engine import PRECISIONS
+from mtl_perception.runtime.results import RecognitionSettings
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
 from rclpy.exceptions import InvalidParameterTypeException
 from rclpy.node import Node
@@ -98,6 +99,18 @@ class PerceptionParameters:
         When.LIVE,
         limits=(0.0, 1000.0),
     )
+    clip_every: int = parameter(
+        1,
+        'Clips are recognised at every such frame of those that are processed.',
+        When.LIVE,
+        limits=(1, 1000),
+    )
+    frame_every: int = parameter(
+        1,
+        'People are looked for in every such frame of those that are processed.',
+        When.LIVE,
+        limits=(1, 1000),
+    )
     min_score: float = parameter(
         0.2,
         'The label is empty while its probability is below this.',
@@ -119,9 +132,33 @@ class PerceptionParameters:
     top_k: int = parameter(
         3, 'How many classes top_k lists, best first.', When.LIVE, limits=(1, 1000)
     )
+    min_person_score: float = parameter(
+        0.5,
+        'People whose boxes score less are not published.',
+        When.LIVE,
+        limits=(0.1, 1.0),
+    )
+    min_keypoint_score: float = parameter(
+        0.2,
+        'Joints that score less are published as not found.',
+        When.LIVE,
+        limits=(0.0, 1.0),
+    )
+    max_track_age_sec: float = parameter(
+        1.0,
+        'A person who leaves and returns within this time keeps the track_id.',
+        When.LIVE,
+        limits=(0.05, 60.0),
+    )
 
     def __post_init__(self) -> None:
         check_parameters(self)
+
+    @property
+    def recognition(self) -> RecognitionSettings:
+        """Return what of this the recognizer takes."""
+        names = [item.name for item in fields(RecognitionSettings)]
+        return RecognitionSettings(**{name: getattr(self, name) for name in names})
 
     @property
     def min_period_sec(self) -> float:

@@ -1,4 +1,4 @@
-"""The perception node: camera images in, recognised actions and gestures out."""
+"""The perception node: camera images in; people, their poses and what they do out."""
 
 from __future__ import annotations
 
@@ -12,21 +12,20 @@ from typing import Any
 from diagnostic_msgs.msg import DiagnosticArray
 from mtl_perception.ros.diagnostics import ERROR, OK, status_msg
 from mtl_perception.ros.memory import keep_freed_memory
-from mtl_perception.ros.messages import labels_msg, message_type, recognition_msg, topic_of
+from mtl_perception.ros.messages import labels_msg
 from mtl_perception.ros.parameters import (
     changed_parameters,
     declare_parameters,
     PerceptionParameters,
     whole_numbers_as_floats,
 )
-from mtl_perception.ros.qos import latched_qos, results_qos
+from mtl_perception.ros.qos import latched_qos
+from mtl_perception.ros.result_publishers import ResultPublishers
 from mtl_perception.ros.signals import ignore_signals
 from mtl_perception.ros.stream import Stream
-from mtl_perception.ros.stream_statistics import StreamStatistics
 from mtl_perception.ros.throttle import Throttle
 from mtl_perception.ros.transport import shipped_file, use_shipped_transport_profile
 from mtl_perception.runtime.engine import Engine
-from mtl_perception.runtime.recognizer import Recognition
 from rcl_interfaces.msg import SetParametersResult
 import rclpy
 from rclpy.clock import Clock, ClockType
@@ -69,10 +68,10 @@ def explained(transition: Transition) -> Transition:
 
 class PerceptionNode(LifecycleNode):
     """
-    Publish what people in the newest seconds of a camera stream do.
+    Publish who is seen by a camera, where, and what people in its newest seconds do.
 
     Two threads: the executor's takes images in and never infers; an inference thread always takes
-    the newest clip, so that a slow network skips frames instead of falling behind.
+    the newest frames, so that a slow network skips frames instead of falling behind.
     """
 
     def __init__(self, **kwargs: Any) -> None:
@@ -88,7 +87,7 @@ class PerceptionNode(LifecycleNode):
         self._num_threads = DEFAULT_THREADS
         self._engine: Engine | None = None
         self._stream: Stream | None = None
-        self._result_publishers: dict[str, Any] = {}
+        self._result_publishers: ResultPublishers | None = None
         self._labels_publisher = self.create_publisher(String, '~/labels', latched_qos())
         self._diagnostics_publisher = self.create_publisher(DiagnosticArray, '/diagnostics', 10)
         self._warn = Throttle(self.get_logger().warning)
@@ -138,10 +137,7 @@ class PerceptionNode(LifecycleNode):
             # From here on this thread only shrinks images: too little work to be divided.
             torch.set_num_threads(1)
         self._engine = engine
-        for task in engine.config.tasks:
-            self._result_publishers[task] = self.create_lifecycle_publisher(
-                message_type(task), topic_of(task), results_qos()
-            )
+        self._result_publishers = ResultPublishers(self, engine)
         self._labels_publisher.publish(labels_msg(engine.config.tasks))
         self.get_logger().info(_describe(engine, self._num_threads))
         self._state, self._failure = 'inactive', ''
@@ -151,13 +147,14 @@ class PerceptionNode(LifecycleNode):
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Subscribe and start to recognise."""
         assert self._engine is not None
+        assert self._result_publishers is not None
         try:
             self._engine.load()
             self._stream = Stream(
                 self,
                 self._engine,
                 parameters=lambda: self.parameters,
-                publish=self._publish,
+                publishers=self._result_publishers,
                 num_threads=self._num_threads,
             )
         except (ValueError, RuntimeError) as error:
@@ -199,13 +196,6 @@ class PerceptionNode(LifecycleNode):
         self.close()
         self._state = 'unconfigured'
         return super().on_error(state)
-
-    def _publish(self, recognitions: list[Recognition], statistics: StreamStatistics) -> None:
-        for recognition in recognitions:
-            publisher = self._result_publishers[recognition.task]
-            publisher.publish(recognition_msg(recognition))
-        now_ns = self.get_clock().now().nanoseconds
-        statistics.stamp_ms.add((now_ns - recognitions[0].stamp_ns) * 1e-6)
 
     def _on_parameters(self, changes: Sequence[Parameter]) -> SetParametersResult:
         try:
@@ -254,9 +244,9 @@ class PerceptionNode(LifecycleNode):
             self._engine.unload()
 
     def _drop_engine(self) -> None:
-        for publisher in self._result_publishers.values():
-            self.destroy_lifecycle_publisher(publisher)
-        self._result_publishers.clear()
+        if self._result_publishers is not None:
+            self._result_publishers.close()
+            self._result_publishers = None
         if self._engine is not None:
             self._engine.close()
             self._engine = None

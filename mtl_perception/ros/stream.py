@@ -15,10 +15,11 @@ from mtl_perception.ros.diagnostics import (
 from mtl_perception.ros.image_input import ImageInput
 from mtl_perception.ros.inference_thread import InferenceThread
 from mtl_perception.ros.parameters import PerceptionParameters
+from mtl_perception.ros.result_publishers import ResultPublishers
 from mtl_perception.ros.stream_statistics import StreamStatistics
 from mtl_perception.ros.watchdog import Watchdog
 from mtl_perception.runtime.engine import Engine
-from mtl_perception.runtime.recognizer import Recognition, Recognizer
+from mtl_perception.runtime.recognizer import Recognizer
 from rclpy.node import Node
 
 
@@ -27,7 +28,7 @@ class Stream:
     The subscription, the recognizer, its thread, and who watches over them.
 
     :param parameters: Returns the parameters as they are now.
-    :param publish: Publishes the results of one clip, on the inference thread.
+    :param publishers: What the results are published by, on the inference thread.
     :param num_threads: CPU threads of the network.
     """
 
@@ -37,14 +38,12 @@ class Stream:
         engine: Engine,
         *,
         parameters: Callable[[], PerceptionParameters],
-        publish: Callable[[list[Recognition], StreamStatistics], None],
+        publishers: ResultPublishers,
         num_threads: int,
     ) -> None:
         self._parameters, settings = parameters, parameters()
         self._num_frames = max(
-            trunk.num_frames
-            for name, trunk in engine.config.trunks.items()
-            if engine.config.tasks_of(name)
+            (trunk.num_frames for trunk in engine.config.trunks_of('clip').values()), default=0
         )
         self.statistics = statistics = StreamStatistics()
         self._recognizer = Recognizer(engine, max_gap_sec=settings.max_gap_sec)
@@ -54,6 +53,7 @@ class Stream:
             statistics,
             transport=settings.image_transport,
             depth=settings.qos_depth,
+            wants_pictures=publishers.overlay.is_wanted,
         )
         try:
             self._watchdog = Watchdog(node, self._input, self._recognizer, statistics)
@@ -63,7 +63,8 @@ class Stream:
                 statistics,
                 parameters=parameters,
                 # Not self.statistics: the clips would live on in a cycle of references.
-                publish=lambda recognitions: publish(recognitions, statistics),
+                publish=lambda results: publishers.publish(results, statistics),
+                show=lambda results: publishers.overlay.publish(results, statistics),
                 log_error=node.get_logger().error,
                 is_running=node.context.ok,
                 num_threads=num_threads,
@@ -100,7 +101,9 @@ class Stream:
         """
         statistics, parameters = self.statistics, self._parameters()
         timeout_sec = parameters.input_timeout_sec + parameters.min_period_sec
-        figures = input_values(statistics, self.topic, self._recognizer.span_sec)
+        recognizer = self._recognizer
+        figures = input_values(statistics, self.topic, recognizer.span_sec)
+        results = inference_values(statistics, recognizer.num_superseded, recognizer.num_tracks)
         return [
             status_msg(
                 f'{name}: input', *self._diagnostics.status(complaint, self._num_frames), figures
@@ -108,6 +111,6 @@ class Stream:
             status_msg(
                 f'{name}: inference',
                 *inference_status(statistics, timeout_sec),
-                {**values, **inference_values(statistics, self._recognizer.num_superseded)},
+                {**values, **results},
             ),
         ]

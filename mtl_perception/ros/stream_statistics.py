@@ -20,13 +20,19 @@ class StreamStatistics:
     events: Counters = field(default_factory=Counters)  # resets and skipped frames, by kind
     convert_ms: RollingStatistics = field(default_factory=RollingStatistics)
     infer_ms: RollingStatistics = field(default_factory=RollingStatistics)
+    # Of these, the network's share: what looks at clips, and what looks at frames.
+    clip_ms: RollingStatistics = field(default_factory=RollingStatistics)
+    frame_ms: RollingStatistics = field(default_factory=RollingStatistics)
     publish_ms: RollingStatistics = field(default_factory=RollingStatistics)
     # From the image callback's entry to the result's publication, and from the image's stamp.
     node_ms: RollingStatistics = field(default_factory=RollingStatistics)
     stamp_ms: RollingStatistics = field(default_factory=RollingStatistics)
+    overlay_ms: RollingStatistics = field(default_factory=RollingStatistics)
     received_sec: float | None = None  # when the last frame came
     used_sec: float | None = None  # when the last frame came that was used
     recognised_sec: float | None = None
+    clip_recognised_sec: float | None = None
     error_sec: float | None = None  # when inference last failed
     error: str = ''
     num_distinct: int = 0  # different frames in the last clip
+    num_people: int | None = None  # in the last frame; None where none is looked at

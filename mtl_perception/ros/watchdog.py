@@ -65,7 +65,7 @@ class Watchdog:
     def _why_no_clip(self, timeout_sec: float) -> str | None:
         """Return why images that can be used never fill a clip, if they do not."""
         statistics, clip_sec = self._statistics, self._recognizer.clip_sec
-        last_sec = statistics.recognised_sec or statistics.started_sec
+        last_sec = statistics.clip_recognised_sec or statistics.started_sec
         since_sec = time.monotonic() - last_sec
         events = statistics.events.as_dict()
         resets = [f'{events[kind]} {kind}' for kind in RESETS if kind in events]

@@ -27,7 +27,7 @@ if os.environ.get('ROS_DISTRO') == 'humble':
     os.environ['ROS_LOCALHOST_ONLY'] = '1'
 
 # Test files are modules of no package (import mode importlib); this lets them share helpers.
-sys.path.append(str(Path(__file__).parent))
+sys.path += [str(Path(__file__).parent), str(Path(__file__).parents[1] / 'runtime')]
 
 try:
     import mtl_perception.msg  # noqa: F401

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import asdict
 import threading
 import time
 from typing import Any
@@ -10,7 +11,8 @@ from typing import Any
 from mtl_perception.ros.inference_thread import InferenceThread
 from mtl_perception.ros.parameters import PerceptionParameters
 from mtl_perception.ros.stream_statistics import StreamStatistics
-from mtl_perception.runtime.recognizer import Recognition
+from mtl_perception.runtime.frame_buffer import Frame
+from mtl_perception.runtime.results import FrameResult, Recognition, RecognitionSettings, Results
 import pytest
 import torch
 
@@ -22,7 +24,9 @@ class FakeRecognizer:
         self.news = threading.Event()
         self.error: Exception | None = None
         self.num_threads = 0
-        self.settings: dict[str, Any] = {}
+        self.settings: RecognitionSettings | None = None
+        self.refusals: list[ValueError] = []
+        self.finds_people = False
 
     def wait_for_frame(self, timeout_sec: float) -> bool:
         return self.news.wait(timeout_sec)
@@ -30,20 +34,29 @@ class FakeRecognizer:
     def wake(self) -> None:
         self.news.set()
 
-    def recognise(self, **settings: Any) -> list[Recognition]:
+    def recognise(self, settings: RecognitionSettings) -> Results:
         self.news.clear()
         self.num_threads = torch.get_num_threads()
         self.settings = settings
         if self.error is not None:
             raise self.error
-        return [Recognition('action', 'walk', 1.0, [], 2, 1, 'camera', time.monotonic(), 4)]
+        now_sec = time.monotonic()
+        action = Recognition('action', 'walk', 1.0, [], 2, 1, 'camera', now_sec, 4)
+        return Results(
+            recognitions=[action],
+            people=FrameResult([], 2, 'camera', now_sec, (4, 4)) if self.finds_people else None,
+            frame=Frame(2, 'camera', (4, 4), now_sec),
+            branch_sec={'clip': 0.01, 'frame': 0.02},
+            errors=self.refusals,
+        )
 
 
 class Bench:
     def __init__(self, **parameters: Any) -> None:
         self.recognizer = FakeRecognizer()
         self.statistics = StreamStatistics()
-        self.published: list[list[Recognition]] = []
+        self.published: list[Results] = []
+        self.shown: list[Results] = []
         self.lines: list[str] = []
         self.is_running = True
         self.parameters = PerceptionParameters(**parameters)
@@ -52,6 +65,7 @@ class Bench:
             self.statistics,
             parameters=lambda: self.parameters,
             publish=self.published.append,
+            show=self.shown.append,
             log_error=self.lines.append,
             is_running=lambda: self.is_running,
             num_threads=3,
@@ -78,6 +92,22 @@ def test_a_frame_leads_to_a_publication(bench: Bench) -> None:
     assert len(bench.published) == 1
     assert bench.statistics.num_distinct == 4
     assert bench.statistics.node_ms.percentiles(50)
+    assert bench.statistics.clip_ms.percentiles(50) == [pytest.approx(10.0)]
+    assert bench.statistics.frame_ms.percentiles(50) == [pytest.approx(20.0)]
+    assert bench.statistics.num_people is None
+    wait_for(lambda: bench.shown == bench.published)
+    bench.recognizer.finds_people = True
+    bench.recognizer.news.set()
+    wait_for(lambda: bench.statistics.num_people == 0)
+
+
+def test_a_branch_that_refuses_is_noted_and_the_other_is_published(bench: Bench) -> None:
+    bench.recognizer.refusals = [ValueError('outputs must be finite')]
+    bench.recognizer.news.set()
+    wait_for(lambda: bench.published)
+    assert bench.statistics.counts['errors'] == 1
+    assert 'outputs must be finite' in bench.statistics.error
+    assert len(bench.lines) == 1
 
 
 def test_its_threads_are_its_own(bench: Bench) -> None:
@@ -89,13 +119,23 @@ def test_its_threads_are_its_own(bench: Bench) -> None:
 
 
 def test_live_parameters_hold_from_the_next_clip_on(bench: Bench) -> None:
-    changed = {'min_score': 0.9, 'min_relevance': 0.7, 'smoothing_sec': 1.5, 'top_k': 7}
+    changed = {
+        'min_score': 0.9,
+        'min_relevance': 0.7,
+        'smoothing_sec': 1.5,
+        'top_k': 7,
+        'clip_every': 2,
+        'frame_every': 3,
+        'min_person_score': 0.3,
+        'min_keypoint_score': 0.4,
+        'max_track_age_sec': 5.0,
+    }
     for count, values in enumerate(({}, changed), 1):
         bench.parameters = PerceptionParameters(**values)
         bench.recognizer.news.set()
         wait_for(lambda count=count: len(bench.published) == count)
-        expected = {name: getattr(bench.parameters, name) for name in changed}
-        assert bench.recognizer.settings == expected
+        assert bench.recognizer.settings == bench.parameters.recognition
+    assert asdict(bench.parameters.recognition) == changed
 
 
 def test_an_error_is_counted_and_the_next_frame_gets_its_try(bench: Bench) -> None:

@@ -1,0 +1,75 @@
+"""The overlay: results drawn on the picture they speak of, for whoever looks."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from mtl_perception.ros.image_writer import ImageWriter
+from mtl_perception.ros.messages import time_msg
+from mtl_perception.ros.qos import image_qos
+from mtl_perception.ros.stream_statistics import StreamStatistics
+from mtl_perception.runtime.drawing import draw_labels, draw_people, PersonView
+from mtl_perception.runtime.results import PersonResult, Recognition, Results
+from rclpy.lifecycle import LifecycleNode
+from sensor_msgs.msg import Image
+
+TOPIC = '~/overlay'
+# A recognition is shown on the frames that follow it for so long.
+SHOWN_SEC = 2.0
+
+
+class Overlay:
+    """
+    Publishes ``~/overlay`` while somebody subscribes to it; else it costs nothing.
+
+    :param shows_people: Whether people are looked for: then only frames in which they were.
+    """
+
+    def __init__(self, node: LifecycleNode, *, shows_people: bool) -> None:
+        self._node, self._shows_people = node, shows_people
+        self._publisher: Any = node.create_lifecycle_publisher(Image, TOPIC, image_qos(1))
+        self._writers = {
+            is_bgr: ImageWriter('bgr8' if is_bgr else 'rgb8', '') for is_bgr in (False, True)
+        }
+        self._recognitions: dict[str, Recognition] = {}
+
+    def is_wanted(self) -> bool:
+        """Return whether somebody looks."""
+        return self._publisher.get_subscription_count() > 0
+
+    def close(self) -> None:
+        """Stop to publish for good."""
+        self._node.destroy_lifecycle_publisher(self._publisher)
+
+    def publish(self, results: Results, statistics: StreamStatistics) -> None:
+        """Draw results on their picture, if it was kept, and publish it."""
+        self._recognitions |= {r.task: r for r in results.recognitions}
+        if results.frame is None or results.frame.picture is None:
+            return
+        if self._shows_people and results.people is None:
+            return
+        start_sec, frame, picture = time.monotonic(), results.frame, results.frame.picture
+        writer = self._writers[picture.is_bgr]
+        message = writer.write(picture.pixels, time_msg(frame.stamp_ns))
+        message.header.frame_id = frame.frame_id
+        # Into the message: a picture of its own would be one more copy.
+        pixels = writer.pixels()
+        people = [] if results.people is None else results.people.people
+        draw_people(pixels, [_view(person) for person in people], is_bgr=picture.is_bgr)
+        draw_labels(pixels, self._lines(frame.stamp_ns), is_bgr=picture.is_bgr)
+        self._publisher.publish(message)
+        statistics.overlay_ms.add(1e3 * (time.monotonic() - start_sec))
+
+    def _lines(self, stamp_ns: int) -> list[str]:
+        return [
+            f'{task}: {recognition.label} {recognition.score:.0%}'
+            for task, recognition in self._recognitions.items()
+            if recognition.label and 0 <= (stamp_ns - recognition.stamp_ns) * 1e-9 <= SHOWN_SEC
+        ]
+
+
+def _view(person: PersonResult) -> PersonView:
+    return PersonView(
+        person.track_id, person.box, person.keypoints, person.activity, person.activity_score
+    )

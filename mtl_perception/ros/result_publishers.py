@@ -1,0 +1,71 @@
+"""The topics of the results: what a checkpoint's tasks say, and the overlay."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mtl_perception.msg import HumanPoseArray, RecognizedActivityArray
+from mtl_perception.ros.messages import (
+    activities_msg,
+    ACTIVITIES_TOPIC,
+    message_type,
+    poses_msg,
+    POSES_TOPIC,
+    recognition_msg,
+    topic_of,
+)
+from mtl_perception.ros.overlay import Overlay
+from mtl_perception.ros.qos import results_qos
+from mtl_perception.ros.stream_statistics import StreamStatistics
+from mtl_perception.runtime.engine import Engine
+from mtl_perception.runtime.results import Results
+from rclpy.lifecycle import LifecycleNode
+
+
+class ResultPublishers:
+    """The publishers of a node for what an engine's tasks say; tasks that are not have none."""
+
+    def __init__(self, node: LifecycleNode, engine: Engine) -> None:
+        self._node = node
+        config = engine.config
+        self._by_task = {
+            task: self._create(message_type(task), topic_of(task))
+            for trunk in config.trunks_of('clip')
+            for task in config.tasks_of(trunk)
+        }
+        finds_people = engine.frame_trunk is not None
+        self._poses = self._create(HumanPoseArray, POSES_TOPIC) if finds_people else None
+        self._activities = None
+        if engine.activity_settings is not None:
+            self._activities = self._create(RecognizedActivityArray, ACTIVITIES_TOPIC)
+        self.overlay = Overlay(node, shows_people=finds_people)
+
+    def topics(self) -> list[tuple[Any, str]]:
+        """Return type and topic of what is published, but for the overlay."""
+        return [(publisher.msg_type, publisher.topic_name) for publisher in self._all()]
+
+    def close(self) -> None:
+        """Stop to publish for good."""
+        for publisher in self._all():
+            self._node.destroy_lifecycle_publisher(publisher)
+        self.overlay.close()
+
+    def publish(self, results: Results, statistics: StreamStatistics) -> None:
+        """Publish what was said at one moment."""
+        for recognition in results.recognitions:
+            self._by_task[recognition.task].publish(recognition_msg(recognition))
+        if results.people is not None:
+            if self._poses is not None:
+                self._poses.publish(poses_msg(results.people))
+            if self._activities is not None:
+                self._activities.publish(activities_msg(results.people))
+        assert results.frame is not None
+        now_ns = self._node.get_clock().now().nanoseconds
+        statistics.stamp_ms.add((now_ns - results.frame.stamp_ns) * 1e-6)
+
+    def _create(self, kind: Any, topic: str) -> Any:
+        return self._node.create_lifecycle_publisher(kind, topic, results_qos())
+
+    def _all(self) -> list[Any]:
+        of_people = [p for p in (self._poses, self._activities) if p is not None]
+        return [*self._by_task.values(), *of_people]
