@@ -20,7 +20,8 @@ from mtl_perception.network.config import (
 )
 from mtl_perception.network.multitask import MultiTaskNetwork
 from mtl_perception.ros import demo
-from mtl_perception.ros.demo.film import draw, Film, fitted, PICTURE_SIZE, TaskView, View
+from mtl_perception.ros.demo.film import Film
+from mtl_perception.ros.demo.film_frame import draw, fitted, PICTURE_SIZE, TaskView, View
 from mtl_perception.ros.demo.processes import NodeProcess
 from mtl_perception.ros.demo.report import problems_of, Report
 from mtl_perception.ros.demo.scoring import (

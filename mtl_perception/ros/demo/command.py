@@ -11,6 +11,7 @@ from mtl_perception.ros.demo.report import Report
 from mtl_perception.ros.memory import keep_freed_memory
 from mtl_perception.ros.signals import ignore_signals
 from mtl_perception.ros.video_parameters import parse_size
+from mtl_perception.runtime.scene_stream import SCENE_TASKS
 from mtl_perception.runtime.video_source import VideoSourceError
 
 
@@ -24,7 +25,12 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     add('--device', default='auto', help="where the network runs: 'auto', 'cpu', 'cuda'")
     add('--out', type=Path, default=Path('out/demo'), help='folder of the film and the summary')
     add('--scenes', type=int, default=0, help='how many scenes (default: two of each class)')
-    add('--task', choices=('action', 'gesture', 'both'), default='both', help='of the scenes')
+    add(
+        '--task',
+        choices=SCENE_TASKS,
+        help="what people do in the scenes; 'both': actions and gestures in turns, 'all': "
+        'activities too (default: all that the checkpoint knows)',
+    )
     add('--seed', type=int, default=2024, help='which scenes')
     add('--size', default='', help='HEIGHTxWIDTH of the images')
     add('--rate', type=float, default=0.0, help="frames per second; default: the video's own")

@@ -16,8 +16,16 @@ from typing import Any
 from mtl_perception.checkpoint import load_checkpoint
 from mtl_perception.network.config import NetworkConfig
 from mtl_perception.ros.demo.monitor import DemoMonitor, GRACE_SEC, PERCEPTION, VIDEO
+from mtl_perception.ros.demo.people_monitor import frame_tasks
 from mtl_perception.ros.demo.processes import NodeProcess
-from mtl_perception.ros.demo.report import problems_of, Report
+from mtl_perception.ros.demo.report import num_heard, problems_of, Report
+from mtl_perception.ros.demo.scenes import (
+    default_num_scenes,
+    figures_asked,
+    scene_turns,
+    scenes_task,
+)
+from mtl_perception.ros.demo.scoring import ACTIVITY
 from mtl_perception.ros.demo.show import Show
 from mtl_perception.ros.demo.summary import summarise
 from mtl_perception.ros.perception_node import find_checkpoint
@@ -32,7 +40,6 @@ from rclpy.signals import SignalHandlerOptions
 # Ports of these domains collide with nothing on any platform; 0 is everybody's.
 _DOMAINS = range(1, 102)
 _START_TIMEOUT_SEC = 180.0
-_SCENES_PER_CLASS = 2
 _MAX_VIDEO_HEIGHT = 480
 _MODULE = 'mtl_perception.ros'
 # Two beats of the nodes' diagnostics, so that the last one counts every frame.
@@ -51,6 +58,11 @@ class Demo:
         self._options, self._report = options, report
         self._checkpoint = find_checkpoint(options.checkpoint)
         self._config: NetworkConfig = load_checkpoint(self._checkpoint).config
+        self._turns = scene_turns(self._config, options.task)
+        if ACTIVITY in self._turns and not frame_tasks(self._config):
+            raise DemoError(
+                f'--task {options.task} shows activities, {self._checkpoint} knows none.'
+            )
         self._is_interrupted = False
         options.out.mkdir(parents=True, exist_ok=True)
 
@@ -85,7 +97,7 @@ class Demo:
                 self._report, options.out / 'demo.mp4', rate_hz, has_truth=not options.video
             )
             stack.callback(show.close)
-            show.monitor = monitor = DemoMonitor(show)
+            show.monitor = monitor = DemoMonitor(show, self._config)
             self._watch(monitor, *self._start_nodes(stack, video))
         summary = summarise(monitor, self._facts(show, video, rate_hz))
         return self._conclude(summary)
@@ -105,7 +117,7 @@ class Demo:
             parameters |= {
                 'scenes_count': self._num_scenes(),
                 'scenes_seed': options.seed,
-                'scenes_task': options.task,
+                'scenes_task': options.task or scenes_task(self._config),
             }
             return parameters, options.rate or 20.0
         if Path(options.video).expanduser().exists() and not options.video.startswith('/dev/'):
@@ -124,9 +136,7 @@ class Demo:
         return parameters, options.rate or 30.0
 
     def _num_scenes(self) -> int:
-        tasks = ('action', 'gesture') if self._options.task == 'both' else (self._options.task,)
-        labels = [len(t.labels) for name, t in self._config.tasks.items() if name in tasks]
-        return self._options.scenes or _SCENES_PER_CLASS * max(1, sum(labels))
+        return self._options.scenes or default_num_scenes(self._config, self._turns)
 
     def _introduce(self, domain: int) -> None:
         what = self._options.video or f'{self._num_scenes()} rendered scenes of known truth'
@@ -174,16 +184,17 @@ class Demo:
 
     def _facts(self, show: Show, video: dict[str, Any], rate_hz: float) -> dict[str, Any]:
         show.close()
-        both = ('action', 'gesture')
-        asked = both if self._options.task == 'both' else (self._options.task,)
+        turns = () if self._options.video else self._turns
+        clips = self._config.trunks_of('clip').values()
         return {
             'film': str(show.film.path),
             'film_frames_left_out': show.film.num_skipped,
             'checkpoint': str(self._checkpoint),
             'video': video,
             'rate_asked_hz': rate_hz,
-            'clip_seconds': max(trunk.clip_seconds for trunk in self._config.trunks.values()),
-            'tasks_asked': [] if self._options.video else [t for t in both if t in asked],
+            'clip_seconds': max((trunk.clip_seconds for trunk in clips), default=0.0),
+            'tasks_asked': [t for t in turns if t != ACTIVITY],
+            'people_asked': figures_asked(self._config, turns),
             'interrupted': self._is_interrupted,
         }
 
@@ -205,7 +216,7 @@ class Demo:
     def _problems(self, summary: dict[str, Any]) -> list[str]:
         if not self._options.video:
             return problems_of(summary)
-        if summary['predictions']:
+        if num_heard(summary):
             return []
         length_sec, clip_sec = summary['video_sec'], summary['clip_seconds']
         if length_sec < clip_sec:

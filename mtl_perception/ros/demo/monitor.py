@@ -9,7 +9,10 @@ from typing import Any, Protocol
 
 from diagnostic_msgs.msg import DiagnosticArray
 from mtl_perception.msg import RecognizedAction, RecognizedGesture
-from mtl_perception.ros.demo.scoring import HeardResult, Scene
+from mtl_perception.network.config import NetworkConfig
+from mtl_perception.ros.demo.people import TrueFrame
+from mtl_perception.ros.demo.people_monitor import described, frame_tasks, PeopleMonitor, to_ns
+from mtl_perception.ros.demo.scoring import ACTIVITY, HeardResult, Scene
 from mtl_perception.ros.messages import message_type, topic_of
 from mtl_perception.ros.qos import latched_qos, results_qos
 import numpy as np
@@ -38,16 +41,22 @@ class Listener(Protocol):
     def on_warning(self, text: str) -> None:
         """Frames were lost or refused."""
 
-    def on_image(self, pixels: NDArray[np.uint8], is_rgb: bool) -> None:
+    def on_image(self, pixels: NDArray[np.uint8], is_rgb: bool, stamp_ns: int) -> None:
         """An image came; the pixels are only valid during the call."""
 
 
 class DemoMonitor(Node):
-    """Hears everything and keeps what the summary needs."""
+    """
+    Hears everything and keeps what the summary needs.
 
-    def __init__(self, listener: Listener, **kwargs: Any) -> None:
+    :param config: Of the network that runs: whether it has tasks that look at people.
+    """
+
+    def __init__(self, listener: Listener, config: NetworkConfig, **kwargs: Any) -> None:
         super().__init__('demo_monitor', **kwargs)
         self._listener = listener
+        self._frame_tasks = frame_tasks(config)
+        self.people = self._hear_people()
         self.tasks: dict[str, tuple[str, ...]] = {}
         self.scenes: list[Scene] = []
         self.results: dict[str, list[HeardResult]] = {}
@@ -64,7 +73,10 @@ class DemoMonitor(Node):
         """Close the scenes whose wait for results is over; call it regularly."""
         now_sec = time.monotonic()
         while self._open and (all_of_them or self._open[0][0] <= now_sec):
-            self._listener.on_scene(self._open.pop(0)[1])
+            scene = self._open.pop(0)[1]
+            if self.people is not None:
+                scene.people = self.people.score(scene)
+            self._listener.on_scene(scene)
 
     def end_of_video(self) -> None:
         """Note that no further image will come: the last scene is over."""
@@ -97,14 +109,18 @@ class DemoMonitor(Node):
         subscribe(DiagnosticArray, '/diagnostics', self._on_diagnostics, 10)
 
     def _on_labels(self, message: String) -> None:
-        tasks = {task: tuple(labels) for task, labels in json.loads(message.data).items()}
+        tasks = {
+            task: tuple(labels)
+            for task, labels in json.loads(message.data).items()
+            if task not in self._frame_tasks.values()
+        }
         for task in tasks.keys() - self.tasks.keys():
             callback = self._on_result(task)
             self.create_subscription(message_type(task), topic_of(task), callback, results_qos())
         self.tasks = tasks
 
     def _on_image(self, message: Image) -> None:
-        stamp_ns = _to_ns(message.header.stamp)
+        stamp_ns = to_ns(message.header.stamp)
         self.num_images += 1
         if self.num_images == 1:
             self.first_stamp_ns = stamp_ns
@@ -117,7 +133,7 @@ class DemoMonitor(Node):
         pixels = np.frombuffer(message.data, np.uint8)
         pixels = pixels.reshape(message.height, message.step)[:, : message.width * 3]
         self._listener.on_image(
-            pixels.reshape(message.height, message.width, 3), message.encoding == 'rgb8'
+            pixels.reshape(message.height, message.width, 3), message.encoding == 'rgb8', stamp_ns
         )
 
     def _look_for_gaps(self, step_ns: int) -> None:
@@ -134,16 +150,41 @@ class DemoMonitor(Node):
                 (7 * self._period_ns + step_ns) // 8
             )  # fmt: skip
 
+    def _hear_people(self) -> PeopleMonitor | None:
+        if 'detection' not in self._frame_tasks:
+            return None
+        # The newest scene of activities: its number in the stream, and who does what in it.
+        self._of_activities: tuple[int, Scene, dict[int, str]] | None = None
+        return PeopleMonitor(
+            self,
+            f'{VIDEO}/truth',
+            self._on_true_frame,
+            has_poses='association' in self._frame_tasks,
+            has_activities='activity' in self._frame_tasks,
+        )
+
+    def _on_true_frame(self, truth: TrueFrame) -> None:
+        """Open the scenes that no label announces: those of activities."""
+        if not truth.is_of_activities:
+            return
+        if self._of_activities is None or self._of_activities[0] != truth.scene:
+            self._begin_scene(ACTIVITY, '', truth.stamp_ns)
+            self._of_activities = (truth.scene, self.scenes[-1], {})
+        _, scene, cast = self._of_activities
+        cast.update(zip(truth.people, truth.activities))
+        scene.truth = described(cast.values())
+
     def _on_truth(self, task: str) -> Callable[[Any], None]:
         def on_truth(message: Any) -> None:
-            start_ns = _to_ns(message.header.stamp)
-            # The last image of the scene before came already or is under way; in either case its
-            # stamp is below that of the first image of this one.
-            self._end_scene(start_ns - 1)
-            number = len(self.scenes) + 1
-            self.scenes.append(Scene(number, task, message.label, start_ns))
+            self._begin_scene(task, message.label, to_ns(message.header.stamp))
 
         return on_truth
+
+    def _begin_scene(self, task: str, truth: str, start_ns: int) -> None:
+        # The last image of the scene before came already or is under way; in either case its
+        # stamp is below that of the first image of this one.
+        self._end_scene(start_ns - 1)
+        self.scenes.append(Scene(len(self.scenes) + 1, task, truth, start_ns))
 
     def _end_scene(self, end_ns: int) -> None:
         scene = self.current_scene()
@@ -157,8 +198,8 @@ class DemoMonitor(Node):
         def on_result(message: Any) -> None:
             result = HeardResult(
                 task=task,
-                clip_start_ns=_to_ns(message.clip_start),
-                stamp_ns=_to_ns(message.header.stamp),
+                clip_start_ns=to_ns(message.clip_start),
+                stamp_ns=to_ns(message.header.stamp),
                 heard_ns=self.get_clock().now().nanoseconds,
                 label=message.label,
                 scores={item.label: item.score for item in message.top_k},
@@ -181,7 +222,3 @@ class DemoMonitor(Node):
                 if key.startswith('refused: ') and int(value) > self._troubles.get(key, 0):
                     self._troubles[key] = int(value)
                     self._listener.on_warning(f'{node} has {key} = {value} frame(s)')
-
-
-def _to_ns(stamp: Any) -> int:
-    return int(stamp.sec) * 1_000_000_000 + int(stamp.nanosec)

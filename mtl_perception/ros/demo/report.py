@@ -6,7 +6,14 @@ from collections.abc import Mapping
 import sys
 from typing import Any, TextIO
 
-from mtl_perception.ros.demo.scoring import HeardResult, REQUIRED_ACCURACY, RULE, Scene
+from mtl_perception.ros.demo.people_scoring import PeopleScore, shortfalls
+from mtl_perception.ros.demo.scoring import (
+    ACTIVITY,
+    HeardResult,
+    REQUIRED_ACCURACY,
+    RULE,
+    Scene,
+)
 
 _GREEN, _RED, _YELLOW, _DIM, _BOLD = '32', '31', '33', '2', '1'
 
@@ -44,6 +51,9 @@ class Report:
 
     def scene(self, scene: Scene) -> None:
         """Print the line of a scene that is over."""
+        if scene.task == ACTIVITY:
+            self._scene_of_activities(scene)
+            return
         label, score = scene.recognised()
         is_hit = scene.is_hit()
         latency = scene.as_dict()['latency_ms']['p50']
@@ -52,6 +62,18 @@ class Report:
             f'{scene.number:>5}  {scene.task:<8} {scene.truth:<16} {label or "(nothing)":<16} '
             f'{score:>5.2f}  {self._marks[0 if is_hit else 1]:<4}{shown:>9} '
             f'{scene.rate_hz():>6.1f} fps',
+            _GREEN if is_hit else _RED,
+        )
+
+    def _scene_of_activities(self, scene: Scene) -> None:
+        is_hit, score = scene.is_hit(), scene.people or PeopleScore()
+        what = (
+            f'found {_percent(score.found_share)}, OKS {_number(score.mean_oks)}, '
+            f'activity {_percent(score.activity_accuracy)}'
+        )
+        self.line(
+            f'{scene.number:>5}  {scene.task:<8} {scene.truth:<36} {what}  '
+            f'{self._marks[0 if is_hit else 1]}',
             _GREEN if is_hit else _RED,
         )
 
@@ -88,6 +110,7 @@ class Report:
             share, total = row['labels'] / row['results'], row['results']
             shown = f'{share:.1%} of {total} results in scenes of no {task}'
             rows.append((f'{task} false alarms', shown))
+        rows += _people_rows(summary)
         if latency['p50'] is not None:
             rows.append(('latency p50 / p95', f'{latency["p50"]:.0f} / {latency["p95"]:.0f} ms'))
         rows += [
@@ -103,6 +126,8 @@ class Report:
             self.line(f'  {name:<22}{value}')
         if summary['scenes']:
             self.note(f'  {RULE}')
+        if summary.get('people'):
+            self.note(f'  {summary["people_rule"]}')
 
     def verdict(self, problems: list[str]) -> None:
         """Print whether the demo went well, and why not."""
@@ -122,6 +147,43 @@ def problems_of(summary: Mapping[str, Any]) -> list[str]:
                 problems.append(f'no {task} scene was shown.')
         elif rate < REQUIRED_ACCURACY:
             problems.append(f'{task} hit rate {rate:.0%} is below {REQUIRED_ACCURACY:.0%}.')
-    if summary['predictions'] == 0:
+    if asked := summary.get('people_asked'):
+        if summary['people'] is None:
+            problems.append('no truth about people was heard.')
+        else:
+            problems += shortfalls(summary['people'], asked)
+    if num_heard(summary) == 0:
         problems.insert(0, 'no result was heard.')
     return problems
+
+
+def num_heard(summary: Mapping[str, Any]) -> int:
+    """Return how many messages of results were heard, of clips and of people."""
+    return int(summary['predictions'] + summary.get('people_messages', 0))
+
+
+def _people_rows(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
+    latency = summary.get('people_latency_ms', {'p50': None})
+    rows = []
+    if people := summary.get('people'):
+        judged = f'of {people["activities"]} in scenes of activities'
+        rows = [
+            ('people found', f'{_percent(people["found_share"])} of {people["people"]}'),
+            ('false people', f'{_number(people["false_per_frame"])} per frame'),
+            ('mean OKS', _number(people['mean_oks'])),
+            ('activities right', f'{_percent(people["activity_accuracy"])} {judged}'),
+            ('switched ids', f'{_number(people["switches_per_minute"])} per minute of a person'),
+            ('frames with people', f'{people["frames_heard"]} of {people["frames"]} answered'),
+        ]
+    if latency['p50'] is not None:
+        shown = f'{latency["p50"]:.0f} / {latency["p95"]:.0f} ms'
+        rows.append(('people p50 / p95', shown))
+    return rows
+
+
+def _percent(share: float | None) -> str:
+    return '-' if share is None else f'{share:.1%}'
+
+
+def _number(value: float | None) -> str:
+    return '-' if value is None else f'{value:.2f}'

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from mtl_perception.ros.demo.people_scoring import PeopleScore, REQUIRED, shortfalls
 import numpy as np
 
 RULE = (
@@ -21,6 +22,8 @@ RULE = (
     'scene, is the truth; a scene without such a result is a miss'
 )
 REQUIRED_ACCURACY = 0.75
+# What scenes are of in which people walk, run, sit or stand.
+ACTIVITY = 'activity'
 
 
 @dataclass(frozen=True)
@@ -52,6 +55,7 @@ class Scene:
     num_images: int = 0  # heard of it
     results: list[HeardResult] = field(default_factory=list)  # of its task
     others: list[HeardResult] = field(default_factory=list)  # of all other tasks
+    people: PeopleScore | None = None  # once it is over
 
     def holds(self, result: HeardResult) -> bool:
         """Return whether a result is about this scene alone."""
@@ -89,7 +93,12 @@ class Scene:
         return label, means.get(label, 0.0)
 
     def is_hit(self) -> bool:
-        """Return whether the truth was recognised."""
+        """Return whether the truth was recognised; of activities, whether all figures suffice."""
+        if self.task == ACTIVITY:
+            if self.people is None:
+                return False
+            figures = self.people.as_dict()
+            return not shortfalls(figures, [key for key in REQUIRED if figures[key] is not None])
         return self.recognised()[0] == self.truth
 
     def rate_hz(self) -> float:
@@ -101,6 +110,7 @@ class Scene:
     def as_dict(self) -> dict[str, Any]:
         """Return the scene as it stands in the summary."""
         label, score = self.recognised()
+        people = {} if self.people is None else {'people': self.people.as_dict()}
         return {
             'number': self.number,
             'task': self.task,
@@ -112,6 +122,7 @@ class Scene:
             'false_alarms': false_alarms([self]),
             'rate_hz': round(self.rate_hz(), 2),
             'latency_ms': percentiles(result.latency_ms for result in self.results),
+            **people,
         }
 
 
@@ -122,9 +133,16 @@ def accuracy(scenes: Iterable[Scene], task: str) -> float | None:
 
 
 def false_alarms(scenes: Iterable[Scene]) -> dict[str, dict[str, int]]:
-    """Return, for each task, its results in scenes of others and how many of them had a label."""
+    """
+    Return, for each task, its results in scenes of others and how many of them had a label.
+
+    Actions do not count in scenes of activities: who walks there does walk.
+    """
     table: dict[str, dict[str, int]] = {}
-    for result in (result for scene in scenes for result in scene.others):
+    pairs = ((scene, result) for scene in scenes for result in scene.others)
+    for scene, result in pairs:
+        if (scene.task, result.task) == (ACTIVITY, 'action'):
+            continue
         row = table.setdefault(result.task, {'labels': 0, 'results': 0})
         row['labels'] += bool(result.label)
         row['results'] += 1
@@ -141,9 +159,11 @@ def percentiles(values: Iterable[float]) -> dict[str, float | None]:
 
 
 def per_class(scenes: Iterable[Scene]) -> dict[str, dict[str, dict[str, int]]]:
-    """Return hits and scenes of every class of every task."""
+    """Return hits and scenes of every class of every clip task."""
     table: dict[str, dict[str, dict[str, int]]] = {}
     for scene in scenes:
+        if scene.task == ACTIVITY:
+            continue
         row = table.setdefault(scene.task, {}).setdefault(scene.truth, {'hits': 0, 'scenes': 0})
         row['hits'] += scene.is_hit()
         row['scenes'] += 1

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from mtl_perception.ros.demo.monitor import DemoMonitor, PERCEPTION, VIDEO
+from mtl_perception.ros.demo.people_scoring import PEOPLE_RULE, total_score
 from mtl_perception.ros.demo.scoring import (
     accuracy,
     false_alarms,
@@ -48,5 +49,24 @@ def summarise(monitor: DemoMonitor, facts: Mapping[str, Any]) -> dict[str, Any]:
             task: segments(heard, monitor.first_stamp_ns)
             for task, heard in monitor.results.items()
         },
+        **_people(monitor),
         **facts,
+    }
+
+
+def _people(monitor: DemoMonitor) -> dict[str, Any]:
+    if monitor.people is None:
+        return {}
+    kinds = sorted({scene.task for scene in monitor.scenes})
+    by_kind = {
+        kind: total_score(scene.people for scene in monitor.scenes if scene.task == kind)
+        for kind in kinds
+    }
+    total = total_score(by_kind.values())
+    return {
+        'people': total.as_dict() if total else None,
+        'people_by_scene': {kind: s.as_dict() for kind, s in by_kind.items() if s},
+        'people_messages': len(monitor.people.latencies_ms),
+        'people_latency_ms': percentiles(monitor.people.latencies_ms),
+        'people_rule': PEOPLE_RULE,
     }
