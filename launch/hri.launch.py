@@ -1,5 +1,5 @@
 """
-Perception of people: camera images in, recognised actions and gestures out.
+Perception of people: camera images in; people, their poses, activities, actions and gestures out.
 
 ``ros2 launch mtl_perception hri.launch.py --show-args`` lists the arguments. The perception node
 is a lifecycle node that configures and activates itself, unless ``autostart:=false``.

@@ -14,7 +14,12 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from image_messages import image_msg, SECOND
 from lifecycle_msgs.srv import ChangeState, GetState
 from mtl_perception.checkpoint import save_checkpoint
-from mtl_perception.msg import RecognizedAction, RecognizedGesture
+from mtl_perception.msg import (
+    HumanPoseArray,
+    RecognizedAction,
+    RecognizedActivityArray,
+    RecognizedGesture,
+)
 from mtl_perception.network.config import (
     NetworkConfig,
     PreprocessingConfig,
@@ -77,12 +82,21 @@ class Ears:
     def __init__(self, node: Any, namespace: str) -> None:
         self.actions: list[RecognizedAction] = []
         self.gestures: list[RecognizedGesture] = []
+        self.poses: list[HumanPoseArray] = []
+        self.activities: list[RecognizedActivityArray] = []
         self.labels: list[str] = []
         self.statuses: list[DiagnosticStatus] = []
         self._name = f'{namespace.lstrip("/")}/perception_node'
         listen = node.create_subscription
         listen(RecognizedAction, f'{namespace}/recognized_action', self.actions.append, LONG)
         listen(RecognizedGesture, f'{namespace}/recognized_gesture', self.gestures.append, LONG)
+        listen(HumanPoseArray, f'{namespace}/human_poses', self.poses.append, LONG)
+        listen(
+            RecognizedActivityArray,
+            f'{namespace}/recognized_activities',
+            self.activities.append,
+            LONG,
+        )
         listen(String, f'{namespace}/perception_node/labels', self._on_labels, LATCHED)
         listen(DiagnosticArray, '/diagnostics', self._on_diagnostics, LONG)
 
@@ -94,12 +108,24 @@ class Ears:
 
     def clear(self) -> None:
         """Forget what was heard."""
-        for heard in (self.actions, self.gestures, self.statuses):
+        for heard in (
+            self.actions,
+            self.gestures,
+            self.poses,
+            self.activities,
+            self.statuses,
+        ):
             heard.clear()
 
     def action_at(self, stamp_ns: int) -> RecognizedAction | None:
         """Return the action whose newest frame has a stamp."""
         return next((m for m in self.actions if stamp_of(m.header.stamp) == stamp_ns), None)
+
+    def people_at(self, stamp_ns: int) -> tuple[Any, Any] | None:
+        """Return poses and activities of the frame that has a stamp, once both have come."""
+        poses = [m for m in self.poses if stamp_of(m.header.stamp) == stamp_ns]
+        activities = [m for m in self.activities if stamp_of(m.header.stamp) == stamp_ns]
+        return (poses[0], activities[0]) if poses and activities else None
 
     def gesture_at(self, stamp_ns: int) -> RecognizedGesture | None:
         """Return the gesture whose newest frame has a stamp."""
