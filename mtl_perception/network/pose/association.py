@@ -137,7 +137,7 @@ def window_sums(maps: Tensor, cells: Tensor, window: int) -> Tensor:
     ones = torch.ones(1, 1, window, 1, device=maps.device, dtype=maps.dtype)
     sums = conv2d(sums, ones, padding=(radius, 0))
     sums = conv2d(sums, ones.transpose(2, 3), padding=(0, radius))
-    return sums.view(*maps.shape[:2], -1).gather(2, cells)
+    return sums.view(*maps.shape[:2], maps.shape[2] * maps.shape[3]).gather(2, cells)
 
 
 def assign(scores: Tensor) -> Tensor:
