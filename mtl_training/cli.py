@@ -16,6 +16,11 @@ COMMANDS = {
     'audit': ('mtl_training.commands.audit', 'find training clips with wrong labels'),
     'compare': ('mtl_training.commands.compare', 'train a grid of methods and compare them'),
     'report': ('mtl_training.commands.report', 'compare runs that are there'),
+    'join': ('mtl_training.commands.join', 'make one checkpoint of several'),
+    'crossvalidate': (
+        'mtl_training.commands.crossvalidate',
+        'cross-validate the classifier of activities',
+    ),
     'import-weights': (
         'mtl_training.commands.import_weights',
         'make a checkpoint from published weights',

@@ -19,18 +19,21 @@ from rich.table import Table
 
 
 def print_evaluation(console: Console, evaluation: Evaluation, title: str) -> None:
-    """Print the accuracies, then the labels and the confusion matrix of every task."""
-    table = Table(title=title)
-    for column in ('task', 'accuracy', 'correct', 'clips', 'loss'):
-        table.add_column(column, justify='left' if column == 'task' else 'right')
-    for task, matrix in evaluation.confusions.items():
-        figures = (f'{matrix.accuracy:.1%}', str(matrix.num_correct), str(matrix.num_samples))
-        table.add_row(task, *figures, f'{evaluation.losses[task]:.3f}')
-    table.add_section()
-    matrices = evaluation.confusions.values()
-    counts = (sum(m.num_correct for m in matrices), sum(m.num_samples for m in matrices))
-    table.add_row('cumulative', f'{evaluation.cumulative_accuracy:.1%}', *map(str, counts), '')
-    console.print(table)
+    """Print the accuracies of the clip tasks, then the confusion matrix of every task."""
+    clips = {t: m for t, m in evaluation.confusions.items() if t not in evaluation.people}
+    if clips:
+        table = Table(title=title)
+        for column in ('task', 'accuracy', 'correct', 'clips', 'loss'):
+            table.add_column(column, justify='left' if column == 'task' else 'right')
+        for task, matrix in clips.items():
+            figures = (f'{matrix.accuracy:.1%}', str(matrix.num_correct), str(matrix.num_samples))
+            table.add_row(task, *figures, f'{evaluation.losses[task]:.3f}')
+        table.add_section()
+        correct = sum(m.num_correct for m in clips.values())
+        total = sum(m.num_samples for m in clips.values())
+        share = f'{correct / max(1, total):.1%}'
+        table.add_row('cumulative', share, str(correct), str(total), '')
+        console.print(table)
     for task, matrix in evaluation.confusions.items():
         console.print(_matrix_table(task, matrix))
 

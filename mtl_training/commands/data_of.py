@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 import copy
+from dataclasses import replace
+import inspect
 from typing import Any
 
 from mtl_perception.checkpoint import Checkpoint
 from mtl_perception.network.config import from_mapping
 from mtl_training.arguments import Override
 from mtl_training.config import DataConfig, read_yaml, RelevanceConfig, set_entry
+from mtl_training.data.loading import FRAME_DATASETS
 
 SECTIONS = ('data', 'relevance')
 
@@ -50,3 +53,23 @@ def data_of(
         for task, block in merged['data'].items()
     }
     return data, from_mapping(RelevanceConfig, merged['relevance'], 'relevance')
+
+
+def plain(data: DataConfig, split: str, **settings: Any) -> DataConfig:
+    """Return the data of a split with other settings, and as they are where training varies."""
+    varied = {'augment': False} if 'augment' in data.of_split(split) else {}
+    return replace(data, **{split: {**getattr(data, split), **varied, **settings}})  # type: ignore[arg-type]
+
+
+def fewer_images(data: DataConfig, split: str, count: int | None) -> DataConfig:
+    """
+    Return the data of a split with that many images, by the setting ``num_images``.
+
+    :raises ValueError: If the data set has no such setting.
+    """
+    if count is None:
+        return data
+    factory = FRAME_DATASETS.get(data.dataset)
+    if factory is not None and 'num_images' not in inspect.signature(factory).parameters:
+        raise ValueError(f"--num-images: the data set '{data.dataset}' has no such setting.")
+    return plain(data, split, num_images=count)

@@ -1,4 +1,4 @@
-"""The command ``evaluate``: a checkpoint, as the robot runs it, on clips it has not seen."""
+"""The command ``evaluate``: a checkpoint, as the robot runs it, on what it has not seen."""
 
 from __future__ import annotations
 
@@ -6,18 +6,24 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 import json
 from pathlib import Path
+from typing import cast
 
 from jsonargparse import Namespace
 from mtl_perception.checkpoint import Checkpoint, load_network
+from mtl_perception.network.config import FRAME_KINDS
 from mtl_perception.network.multitask import MultiTaskNetwork
 from mtl_training.arguments import OneLineParser, split_overrides
-from mtl_training.commands.data_of import data_of
+from mtl_training.commands.data_of import data_of, fewer_images, plain
 from mtl_training.commands.output import check_output
 from mtl_training.config import DataConfig, SPLITS
-from mtl_training.data.loading import build_dataset, with_labels
-from mtl_training.data.sample import ClipDataset
+from mtl_training.criteria import build_criteria
+from mtl_training.data.frame_sample import FrameDataset
+from mtl_training.data.loading import build_task_datasets, with_labels
+from mtl_training.data.sample import AnyDataset
 from mtl_training.evaluation import evaluate
 from mtl_training.metrics import Evaluation
+from mtl_training.people_report import people_details, print_people
+from mtl_training.people_sheet import draw_people
 from mtl_training.relevance import (
     build_sources,
     collect_features,
@@ -30,47 +36,66 @@ from mtl_training.report import (
     print_evaluation,
     print_scenes,
 )
+from mtl_training.test_time_augmentation import TestTimeAugmentation
 from rich.console import Console
 from rich.progress import Progress, TaskID
 import torch
+from torch import nn
 
 DESCRIPTION = """Evaluate a checkpoint as the robot runs it.
 
 The data sets are those that the checkpoint was trained with, on a split it has not seen. One with
 relevance heads (see calibrate) is judged on mixed scenes too: clips of all tasks and of none.
+People in frames are judged end to end: COCO's figures of boxes and poses, and what they are said
+to do, from the poses that were found.
 
 Examples:
   python -m mtl_training evaluate --checkpoint checkpoints/demo.safetensors
   python -m mtl_training evaluate --checkpoint checkpoints/demo.safetensors --num-clips 500 --json
-  python -m mtl_training evaluate --checkpoint mine.safetensors --data.action.test.seed 9"""
+  python -m mtl_training evaluate --checkpoint mine.safetensors --data.action.test.seed 9
+  python -m mtl_training evaluate --checkpoint mine.safetensors --num-images 50 \\
+      --scales 0.5 1 1.5 --flip --people people.png --picture confusion.png"""
 
 
 def main(arguments: Sequence[str]) -> int:
     """Run the command and return its exit code."""
     rest, overrides = split_overrides(arguments)
     parsed = _parser().parse_args(rest)
-    if parsed.batch_size < 1 or (parsed.num_clips is not None and parsed.num_clips < 1):
-        raise ValueError('--batch-size and --num-clips must be positive.')
+    counts = (parsed.batch_size, parsed.num_clips, parsed.num_images)
+    if any(count is not None and count < 1 for count in counts):
+        raise ValueError('--batch-size, --num-clips and --num-images must be positive.')
     network, checkpoint = load_network(parsed.checkpoint)
     # Nothing is fitted here: of relevance, only the scenes that it is judged on.
     settable = ('data', 'relevance.background')
     data, relevance = data_of(checkpoint, parsed.checkpoint, overrides, settable=settable)
     # Mixed scenes need other clips than those of one task.
-    has_scenes = bool(network.relevance) and len({**data, **relevance.background}) > 1
+    clips = [task for task in data if checkpoint.config.tasks[task].kind not in FRAME_KINDS]
+    has_scenes = bool(network.relevance) and len({*clips, *relevance.background}) > 1
     _check_pictures(parsed, has_scenes=has_scenes)
+    augmentation = TestTimeAugmentation(tuple(parsed.scales), parsed.flip)
     datasets = _datasets(checkpoint, parsed, data)
-    evaluation = _run(network, datasets, parsed)
+    sheet = _sheet_of(datasets, checkpoint) if parsed.people else None
+    losses = (checkpoint.training.get('config') or {}).get('losses') or {}
+    criteria = build_criteria(checkpoint.config, losses)
+    evaluation = _run(network, datasets, parsed, criteria, augmentation)
     scenes = _run_scenes(network, data, relevance.background, parsed) if has_scenes else None
-    if parsed.picture:
+    if parsed.picture and evaluation.confusions:
         draw_confusions(evaluation, Path(parsed.picture))
+    if sheet is not None:
+        device = find_device(parsed.device)
+        on_device = network.deploy().to(device)
+        path = Path(parsed.people)
+        draw_people(on_device, sheet, path, device=device, augmentation=augmentation)
     if parsed.reliability and scenes:
         draw_reliability(scenes, Path(parsed.reliability))
     if parsed.json:
         facts = {'checkpoint': str(parsed.checkpoint), 'split': parsed.split}
         judged = {'relevance': scenes.summary()} if scenes else {}
+        judged |= people_details(evaluation, checkpoint.config)
         print(json.dumps({**facts, **evaluation.details(), **judged}))
     else:
         title = f'{parsed.checkpoint} on split {parsed.split}'
+        print_people(Console(), evaluation, checkpoint.config, title)
         print_evaluation(Console(), evaluation, title)
         if scenes:
             title = f'{parsed.checkpoint} on mixed scenes of split {parsed.split}'
@@ -83,12 +108,24 @@ def _parser() -> OneLineParser:
     parser.add_argument('--checkpoint', type=str, required=True, help='safetensors file')
     parser.add_argument('--split', type=str, default='test', help=f'one of {", ".join(SPLITS)}')
     parser.add_argument('--num-clips', type=int, help='clips per task; all by default')
+    parser.add_argument('--num-images', type=int, help='images of frame tasks; all by default')
     parser.add_argument(
-        '--batch-size', '--batch_size', type=int, default=32, help='clips per forward pass'
+        '--batch-size', '--batch_size', type=int, default=32, help='clips or images per pass'
+    )
+    parser.add_argument(
+        '--scales',
+        type=float,
+        nargs='+',
+        default=[1.0],
+        help='of the images that people are looked for in; several are averaged',
+    )
+    parser.add_argument(
+        '--flip', action='store_true', help='look for people in the mirror image too'
     )
     parser.add_argument('--device', type=str, default='auto', help='auto, cpu, cuda, ...')
     parser.add_argument('--workers', type=int, default=0, help='processes that load clips')
     parser.add_argument('--picture', type=str, help='PNG to draw the confusion matrices into')
+    parser.add_argument('--people', type=str, help='PNG to draw frames and their people into')
     parser.add_argument('--reliability', type=str, help='PNG to draw confidences against truth')
     parser.add_argument('--json', action='store_true', help='print one JSON object')
     return parser
@@ -97,22 +134,40 @@ def _parser() -> OneLineParser:
 def _check_pictures(parsed: Namespace, *, has_scenes: bool) -> None:
     if parsed.reliability and not has_scenes:
         raise ValueError('--reliability needs a checkpoint with relevance; see calibrate.')
-    for option in ('picture', 'reliability'):
+    for option in ('picture', 'people', 'reliability'):
         if path := getattr(parsed, option):
             check_output(f'--{option}', path)
 
 
+def _sheet_of(datasets: dict[str, AnyDataset], checkpoint: Checkpoint) -> FrameDataset:
+    """Return the images for a sheet of people: those with the longest history."""
+    if checkpoint.config.task_of_kind('detection') is None:
+        raise ValueError('--people needs a checkpoint with a task of kind detection.')
+    for kind in ('activity', 'keypoints', 'detection'):
+        if (task := checkpoint.config.task_of_kind(kind)) in datasets:
+            return cast('FrameDataset', datasets[str(task)])
+    raise ValueError('--people needs a data set of images for one of the frame tasks.')
+
+
 def _run(
-    network: MultiTaskNetwork, datasets: dict[str, ClipDataset], parsed: Namespace
+    network: MultiTaskNetwork,
+    datasets: dict[str, AnyDataset],
+    parsed: Namespace,
+    criteria: nn.ModuleDict,
+    augmentation: TestTimeAugmentation,
 ) -> Evaluation:
     device = find_device(parsed.device)
     console = Console(stderr=True)
     with Progress(console=console) if console.is_terminal else nullcontext() as bar:
-        total = sum(len(dataset) for dataset in datasets.values())
+        # Frame tasks that share their images see them once.
+        shared = {id(getattr(data, 'shared', data)): data for data in datasets.values()}
+        total = sum(map(len, shared.values()))
         shown = bar.add_task('evaluate', total=total) if bar else TaskID(0)
         return evaluate(
             network.deploy().to(device),
             datasets,
+            criteria=criteria.to(device),
+            augmentation=augmentation,
             batch_size=parsed.batch_size,
             device=device,
             workers=parsed.workers,
@@ -122,16 +177,18 @@ def _run(
 
 def _datasets(
     checkpoint: Checkpoint, parsed: Namespace, data: dict[str, DataConfig]
-) -> dict[str, ClipDataset]:
-    datasets = {}
-    for task, config in data.items():
-        # Clips as they are, also those that training varies.
-        plain = {'augment': False} if 'augment' in config.of_split(parsed.split) else {}
-        datasets[task] = build_dataset(
-            task, config, parsed.split, checkpoint.config, **_fewer(parsed), **plain
-        )
-    with_labels(checkpoint.config, datasets)
-    return datasets
+) -> dict[str, AnyDataset]:
+    network, split = checkpoint.config, parsed.split
+    # Equal data stay equal: frame tasks of the same data share their images.
+    limited = {
+        task: fewer_images(plain(config, split), split, parsed.num_images)
+        if network.tasks[task].kind in FRAME_KINDS
+        else plain(config, split, **_fewer(parsed))
+        for task, config in data.items()
+    }
+    datasets = build_task_datasets(network, limited, split)
+    with_labels(network, datasets)
+    return {task: datasets[task] for task in data}
 
 
 def _fewer(parsed: Namespace) -> dict[str, int]:
