@@ -40,8 +40,8 @@ People of one image, scene or video are never in two folds.
 Examples:
   python -m mtl_training crossvalidate --checkpoint hri.safetensors
   python -m mtl_training crossvalidate --checkpoint hri.safetensors --truth --folds 10
-  python -m mtl_training crossvalidate --checkpoint hri.safetensors --split val \\
-      --data.activity.dataset mpii --data.activity.settings '{root: mpii}' --picture confusion.png"""
+  python -m mtl_training crossvalidate --checkpoint hri.safetensors --picture confusion.png \\
+      --split val --data.activity.dataset mpii --data.activity.settings '{root: mpii}'"""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -117,34 +117,36 @@ def _run(
 ) -> tuple[list[ActivityReport], dict[str, int]]:
     config = network.config
     head = settings_of(task, config.tasks[task])
-    images = 0 if parsed.truth else head.history
-    dataset = cast('FrameDataset', build_dataset(task, data, parsed.split, config, images=images))
+    truth, pixels = (
+        cast('FrameDataset', build_dataset(task, data, parsed.split, config, images=images))
+        for images in (0, 0 if parsed.truth else head.history)
+    )
     device = find_device(parsed.device)
     console = Console(stderr=True)
     with Progress(console=console) if console.is_terminal else nullcontext() as bar:
         found: list[FoundPoses] | None = None
         if not parsed.truth:
-            shown = bar.add_task('poses', total=len(dataset)) if bar else TaskID(0)
+            shown = bar.add_task('poses', total=len(pixels)) if bar else TaskID(0)
             found = find_all_poses(
                 network.deploy().to(device),
-                dataset,
+                pixels,
                 TaskInputs(config).to(device),
                 batch_size=parsed.batch_size,
                 device=device,
                 workers=parsed.workers,
                 on_batch=lambda count: bar.advance(shown, count) if bar else None,
             )
-        people = gather_people(dataset, head, found)
+        people = gather_people(truth, head, found)
         total = settings.folds * settings.epochs
         epochs = bar.add_task('folds', total=total) if bar else TaskID(0)
         reports = settings.run(
             people,
             head,
-            dataset.labels,
+            truth.labels,
             device=device,
             on_epoch=lambda: bar.advance(epochs) if bar else None,
         )
-    return reports, {'samples': len(dataset), 'people': len(people.poses)}
+    return reports, {'samples': len(truth), 'people': len(people.poses)}
 
 
 def _details(reports: Sequence[ActivityReport]) -> dict[str, Any]:

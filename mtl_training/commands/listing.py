@@ -12,19 +12,28 @@ from mtl_perception.network.backbones import BACKBONES
 from mtl_perception.network.sharing import SHARING
 from mtl_training.arguments import OneLineParser
 from mtl_training.costs import CostSettings, sharing_costs
-from mtl_training.data.loading import DATASETS
+from mtl_training.data.loading import DATASETS, FRAME_DATASETS
 from mtl_training.regimes import REGIMES
 from mtl_training.tables import summary
 from mtl_training.weighting import WEIGHTINGS
 from rich.console import Console
 from rich.table import Column, Table
 
+KINDS = {
+    'classification': 'clips: which of its labels a clip shows',
+    'detection': 'frames: the boxes of people',
+    'keypoints': 'frames: heatmaps of the joints of all people',
+    'association': 'frames: whose joints are whose, by the Pose Residual Network',
+    'activity': 'frames: what each person does, from their pose or their last few poses',
+}
 TABLES: dict[str, Mapping[str, Any]] = {
     'backbones': BACKBONES,
+    'tasks': KINDS,
     'sharing': SHARING,
     'weighting': WEIGHTINGS,
     'regimes': REGIMES,
     'datasets': DATASETS,
+    'datasets of frames': FRAME_DATASETS,
 }
 COST_COLUMNS = {
     'parameters': ('parameters, M', 1e6),
@@ -58,7 +67,10 @@ def main(arguments: Sequence[str]) -> int:
 
 def _print_listing(*, as_json: bool) -> int:
     listing = {
-        kind: {name: summary(entry) for name, entry in entries.items()}
+        kind: {
+            name: entry if isinstance(entry, str) else summary(entry)
+            for name, entry in entries.items()
+        }
         for kind, entries in TABLES.items()
     }
     if as_json:
