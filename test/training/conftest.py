@@ -70,6 +70,40 @@ def toy_block() -> dict:
 
 
 @pytest.fixture
+def frames_block() -> dict:
+    """Return a whole config of the frame tasks as plain values."""
+    data = {'dataset': 'toy', 'train': {'num_images': 8}, 'val': {'num_images': 4}}
+    small = {'height': 14, 'width': 9, 'hidden': 16, 'window': 5, 'dropout': 0.0}
+    settings = {
+        'person': {'channels': 8, 'num_convs': 1, 'anchor_scale': 0.5, 'max_candidates': 50},
+        'keypoints': {'pyramid_channels': 8, 'channels': 4},
+        'pose': small,
+        'activity': {'hidden': [16, 8], 'dropout': 0.0, 'history': 2, 'history_seconds': 0.5},
+    }
+    kinds = dict(zip(settings, ('detection', 'keypoints', 'association', 'activity')))
+    trunk = {'backbone': 'resnet2d', 'width': 4}
+    return {
+        'network': {
+            'trunks': {'frame': {**trunk, 'preprocessing': {'resize': [64, 96], 'fit': 'pad'}}},
+            'tasks': {
+                name: {'kind': kinds[name], 'trunk': 'frame', 'settings': own}
+                for name, own in settings.items()
+            },
+        },
+        'data': dict.fromkeys(settings, data),
+        'iterations': 2,
+        'batch_size': 4,
+        'seed': 3,
+        'optimiser': {'name': 'adam', 'lr': 1e-3},
+        'evaluation': {'every': 100, 'batch_size': 4, 'selection': 'score', 'test': False},
+        'accelerator': 'cpu',
+        'log_every': 1,
+        'workers': 0,
+        'threads': 1,
+    }
+
+
+@pytest.fixture
 def toy_config(toy_block, tmp_path) -> Path:
     """Return the path of the config as a file."""
     path = tmp_path / 'toy.yaml'

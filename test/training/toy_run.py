@@ -1,5 +1,7 @@
 """
-The command line of ``mtl_training`` with a data set that costs nothing: moving squares.
+The command line of ``mtl_training`` with data sets that cost nothing.
+
+Clips show moving squares, frames show people who are rectangles.
 
 Run as a script by the tests that need real processes; loaded as a module by the others.
 """
@@ -7,8 +9,10 @@ Run as a script by the tests that need real processes; loaded as a module by the
 import sys
 import time
 
+from mtl_perception.network.pose.skeleton import KEYPOINTS
 from mtl_training import cli
-from mtl_training.data.loading import DATASETS
+from mtl_training.data.frame_sample import FrameSample
+from mtl_training.data.loading import DATASETS, FRAME_DATASETS
 from mtl_training.data.sample import ClipSample
 import numpy as np
 import torch
@@ -44,7 +48,60 @@ class ToyClips:
         return ClipSample(torch.from_numpy(frames), label, index)
 
 
+ACTIVITIES = ('still', 'moving')
+
+
+class ToyFrames:
+    """Frames of one to three bright rectangles with joints; those who move do so to the right."""
+
+    def __init__(
+        self, task, split, *, num_images: int = 8, size, fit='pad', images=1, history=1,
+        history_seconds=0.8, augment=False,
+    ) -> None:  # fmt: skip
+        self.task = task
+        self.labels = {'detection': ('person',), 'activity': ACTIVITIES}.get(task, KEYPOINTS)
+        self.num_images, self.size, self.images, self.history = num_images, size, images, history
+        self._split = split
+
+    def __len__(self) -> int:
+        return self.num_images
+
+    def __getitem__(self, index: int) -> FrameSample:
+        generator = np.random.default_rng([index, len(self._split)])
+        height, width = self.size
+        count, frames = int(generator.integers(1, 4)), self.history
+        activities = generator.integers(0, 2, count)
+        low = generator.uniform([2, 2], [width / 2, height / 4], (count, 2))
+        sides = generator.uniform([width / 6, height / 2], [width / 4, height / 1.5], (count, 2))
+        shifts = np.linspace(-8, 0, frames)[None, :, None] * [1, 0] * activities[:, None, None]
+        corner = low[:, None] + shifts
+        boxes = np.concatenate([corner, corner + sides[:, None]], -1).clip(0, [width, height] * 2)
+        places = generator.uniform(0, 1, (count, 1, 17, 2))
+        joints = corner[:, :, None] + places * sides[:, None, None]
+        seen = (joints >= 0).all(-1) & (joints <= [width - 1, height - 1]).all(-1)
+        keypoints = np.concatenate([joints, 2 * seen[..., None]], -1) * seen[..., None]
+        pixels = generator.integers(0, 60, (frames, height, width, 3), np.uint8)
+        for person, frame in np.ndindex(count, frames):
+            left, top, right, bottom = boxes[person, frame].astype(int)
+            pixels[frame, top:bottom, left:right] = 220
+        chosen = pixels[frames - self.images :] if self.images else pixels[:0]
+        return FrameSample(
+            images=torch.from_numpy(chosen.copy()),
+            boxes=torch.from_numpy(boxes).float(),
+            keypoints=torch.from_numpy(keypoints).float(),
+            areas=torch.from_numpy((boxes[..., 2:] - boxes[..., :2]).prod(-1)).float(),
+            activities=torch.from_numpy(activities),
+            is_crowd=torch.zeros(count, dtype=torch.bool),
+            mask=torch.ones(height // 4, width // 4, dtype=torch.bool),
+            transform=torch.eye(2, 3),
+            size=(height, width),
+            image_id=index,
+            index=index,
+        )
+
+
 DATASETS['toy'] = ToyClips
+FRAME_DATASETS['toy'] = ToyFrames
 
 if __name__ == '__main__':
     sys.exit(cli.main())
