@@ -27,8 +27,9 @@ ENCODINGS = ('rgb8', 'bgr8')
 SCENE_TASKS = ('action', 'gesture', 'activity', 'both', 'all')
 _MAX_LINE_BYTES = 1 << 16
 _MAX_SIDE_PX = 8192
-# How long the renderer may take to end by itself once it is told to.
-_END_TIMEOUT_SEC = 3.0
+# How long the renderer may take to end once it is told to, and by itself after its last frame: a
+# busy machine takes long to clear up a large process.
+_END_TIMEOUT_SEC, _EXIT_TIMEOUT_SEC = 3.0, 30.0
 
 
 def renderer_command(
@@ -118,7 +119,7 @@ class SceneStream(VideoSource):
 
     def _read_line(self, what: str, *, may_end: bool = False) -> Mapping[str, Any] | None:
         line = self._stream.readline(_MAX_LINE_BYTES)
-        if not line and may_end and self._exit_code() == 0:
+        if not line and may_end and self._exit_code(_EXIT_TIMEOUT_SEC) == 0:
             return None
         if not line.endswith(b'\n'):
             raise self._broken(f'the {what} line is missing or cut off')
@@ -142,14 +143,14 @@ class SceneStream(VideoSource):
             filled += count
         return pixels
 
-    def _exit_code(self) -> int | None:
+    def _exit_code(self, timeout_sec: float) -> int | None:
         try:
-            return self._process.wait(_END_TIMEOUT_SEC)
+            return self._process.wait(timeout_sec)
         except subprocess.TimeoutExpired:
             return None
 
     def _broken(self, reason: str) -> VideoSourceError:
-        code = self._exit_code()
+        code = self._exit_code(_END_TIMEOUT_SEC)
         self._errors.seek(0)
         said = self._errors.read().decode(errors='replace').strip().splitlines()[-3:]
         state = 'is still running' if code is None else f'ended with code {code}'

@@ -21,7 +21,7 @@ COMMAND = [sys.executable, '-m', 'mtl_training.data.synthetic.command']
 
 
 def run_command(*arguments: str) -> subprocess.CompletedProcess:
-    return subprocess.run([*COMMAND, *arguments], cwd=ROOT, capture_output=True, timeout=60)
+    return subprocess.run([*COMMAND, *arguments], cwd=ROOT, capture_output=True, timeout=1800)
 
 
 def parse(raw: bytes) -> tuple[dict, list[dict], list[np.ndarray]]:
@@ -81,7 +81,7 @@ def test_a_closed_pipe_ends_the_stream_quietly() -> None:
         assert json.loads(child.stdout.readline())['scenes'] is None
         child.stdout.read(100_000)
         child.stdout.close()
-        assert child.wait(timeout=30) == 0
+        assert child.wait(timeout=180) == 0
         assert child.stderr.read() == b''
 
 

@@ -207,7 +207,7 @@ class Control:
         return answer.results[0].successful, answer.results[0].reason
 
 
-def insist(process: subprocess.Popen[Any], timeout_sec: float = 30.0) -> int | None:
+def insist(process: subprocess.Popen[Any], timeout_sec: float = 180.0) -> int | None:
     """Interrupt a process again and again until it ends; return its exit code."""
     end_sec = time.monotonic() + timeout_sec
     while process.poll() is None and time.monotonic() < end_sec:

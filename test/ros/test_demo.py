@@ -239,7 +239,7 @@ def is_running(pid: int) -> bool:
     return ') Z ' not in Path(f'/proc/{pid}/stat').read_text()
 
 
-def wait_until(condition: Any, timeout_sec: float = 30.0) -> bool:
+def wait_until(condition: Any, timeout_sec: float = 180.0) -> bool:
     end = time.monotonic() + timeout_sec
     while not condition() and time.monotonic() < end:
         time.sleep(0.05)
@@ -293,7 +293,7 @@ def start_demo(*arguments: object) -> subprocess.Popen[str]:
 
 def run_demo(*arguments: object) -> tuple[int, str]:
     with start_demo(*arguments) as process:
-        output, _ = process.communicate(timeout=240)
+        output, _ = process.communicate(timeout=600)
     return process.returncode, output
 
 
@@ -356,14 +356,14 @@ def test_nothing_outlives_the_demo(
         cv2.imwrite(str(video / f'{index}.jpg'), np.full((48, 64, 3), 100, np.uint8))
     with start_demo('--checkpoint', checkpoint, '--video', video, '--out', out) as process:
         try:
-            assert wait_until(lambda: len(children_of(out)) == 2, 60)
+            assert wait_until(lambda: len(children_of(out)) == 2)
             if number == signal.SIGINT:
                 assert process.stdout is not None
                 assert any('(unsure)' in line or '0.' in line for line in process.stdout)
             process.send_signal(number)
             if number == signal.SIGINT:
                 insist(process)
-            output, _ = process.communicate(timeout=60)
+            output, _ = process.communicate(timeout=180)
         finally:
             process.kill()
     assert process.returncode == (demo.INTERRUPTED if number == signal.SIGINT else -number), output
