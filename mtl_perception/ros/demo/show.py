@@ -117,9 +117,9 @@ def _view(monitor: DemoMonitor, has_truth: bool) -> View:
         is_settled = newest is not None and (scene is None or scene.holds(newest))
         tasks.append(TaskView(task, scene.truth if scene else '', tuple(bars), is_settled))
     latencies = [heard[-1].latency_ms for heard in monitor.results.values() if heard]
-    latency = f'latency {max(latencies):.0f} ms' if latencies else 'waiting for a whole clip'
     if monitor.people is not None and monitor.people.latencies_ms:
         latencies.append(monitor.people.latencies_ms[-1])
+    latency = f'latency {max(latencies):.0f} ms' if latencies else 'waiting for results'
     title = f'scene {scene.number}' if scene else 'live'
     footer = (
         f'{_tally(monitor)}{latency}\n{monitor.rate_hz():.1f} fps, {monitor.num_images} frames'
