@@ -1,0 +1,211 @@
+"""How people are judged: matched poses, original pixels, and test-time augmentation."""
+
+from itertools import product
+
+from mtl_perception.network.config import from_mapping, NetworkConfig
+from mtl_perception.network.multitask import MultiTaskNetwork
+from mtl_perception.network.pose.decoding import People
+from mtl_perception.network.pose.skeleton import FLIPPED
+from mtl_training.data.frame_sample import collate_frames
+from mtl_training.frame_evaluation import (
+    found_people,
+    FrameEvaluation,
+    matched_poses,
+    to_original,
+    true_people,
+)
+from mtl_training.predicted_poses import FoundPoses, load_poses, PredictedPoses, save_poses
+from mtl_training.test_time_augmentation import _boxes, _upright, TestTimeAugmentation
+import pytest
+import torch
+from torchvision.ops import box_iou
+
+
+@pytest.fixture
+def network(frames_block) -> MultiTaskNetwork:
+    torch.manual_seed(0)
+    block = frames_block['network']
+    block['tasks']['activity']['labels'] = ['still', 'moving']
+    return MultiTaskNetwork(from_mapping(NetworkConfig, block)).eval()
+
+
+@pytest.fixture
+def dataset(toy_module):
+    return toy_module.ToyFrames(
+        'activity', 'val', num_images=5, size=(64, 96), images=2, history=2
+    )
+
+
+def perfect_people(batch) -> People:
+    """Return what a perfect detector finds in every frame."""
+    boxes = batch.boxes.transpose(1, 2).flatten(0, 1)
+    joints = batch.keypoints.transpose(1, 2).flatten(0, 1).clone()
+    missing = joints[..., 2] <= 0
+    joints[..., 2] = (~missing).float()
+    joints[..., :2] = joints[..., :2].masked_fill(missing[..., None], torch.nan)
+    there = batch.is_person.repeat_interleave(batch.boxes.shape[2], 0).float()
+    return People(boxes, 0.9 * there, joints, 0.9 * there)
+
+
+def test_perfect_people_have_an_average_precision_of_one(dataset, network) -> None:
+    batch = collate_frames([dataset[i] for i in range(5)])
+    result = FrameEvaluation(network.config, [*network.config.tasks])
+    newest = People(*(values[1::2] for values in perfect_people(batch)))
+    for found, truth in zip(found_people(newest, batch.transforms), true_people(batch)):
+        result.poses.update(len(result.poses), found, truth)
+    figures = result.figures()
+    for task in ('person', 'keypoints'):
+        assert figures[task]['ap'] == pytest.approx(1)
+        assert figures[task]['score'] == pytest.approx(1)
+
+
+def test_poses_are_matched_as_a_slow_loop_matches_them(dataset) -> None:
+    batch = collate_frames([dataset[i] for i in range(5)])
+    people = perfect_people(batch)
+    # In another order, some of them lost in the older frame.
+    order = torch.randperm(people.boxes.shape[1], generator=torch.Generator().manual_seed(2))
+    people = People(*(values[:, order].clone() for values in people))
+    people.box_scores[0, 0] = 0
+    poses, boxes, is_found = matched_poses(people, batch, 2)
+    for image, person, frame in product(range(5), range(batch.boxes.shape[1]), range(2)):
+        row, box = 2 * image + frame, batch.boxes[image, person, frame]
+        hits = [
+            n for n in range(len(order))
+            if people.box_scores[row, n] > 0 and batch.is_person[image, person]
+            and box_iou(box[None], people.boxes[row, n][None]) > 0.99
+        ]  # fmt: skip
+        assert is_found[image, person, frame] == bool(hits)
+        expected = people.keypoints[row, hits[0]] if hits else None
+        if expected is None:
+            assert (poses[image, person, frame, :, 2] == 0).all()
+            assert poses[image, person, frame, :, :2].isnan().all()
+        else:
+            torch.testing.assert_close(poses[image, person, frame], expected, equal_nan=True)
+    torch.testing.assert_close(boxes[batch.is_person], batch.boxes[:, :, -1][batch.is_person])
+
+
+def test_pixels_go_back_to_where_they_came_from() -> None:
+    transforms = torch.tensor([[[2.0, 0.5, 3], [-0.3, 1.5, 7]], [[0.5, 0, 0], [0, 0.5, 10]]])
+    points = torch.rand(2, 4, 17, 2) * 50
+    ones = torch.ones(2, 4, 17, 1)
+    moved = torch.einsum('bij,bpkj->bpki', transforms, torch.cat([points, ones], -1))
+    torch.testing.assert_close(to_original(moved, transforms), points, rtol=1e-4, atol=1e-4)
+
+
+def test_losses_are_means_over_images_and_merge(network) -> None:
+    parts = []
+    for losses in ([1.0, 2.0, 3.0], [6.0]):
+        part = FrameEvaluation(network.config, ['person'])
+        part.add_losses('person', torch.tensor(losses).double(), torch.tensor(0.5).double())
+        parts.append(part)
+    parts[0].merge(parts[1])
+    assert parts[0].losses() == {'person': 3.0}
+
+
+# -- Test-time augmentation ------------------------------------------------------------------
+
+
+def test_one_scale_without_mirroring_is_the_plain_network(network) -> None:
+    frames = torch.randn(2, 3, 64, 96)
+    with torch.no_grad():
+        plain = network({'frame': frames})
+        outputs, people = TestTimeAugmentation().run(network, 'frame', frames)
+        expected = network.people(frames)
+    torch.testing.assert_close(outputs['keypoints'].heatmaps, plain['keypoints'].heatmaps)
+    for got, wanted in zip(people, expected):
+        torch.testing.assert_close(got, wanted, equal_nan=True)
+
+
+def test_mirrored_heatmaps_are_averaged_upright(network) -> None:
+    frames = torch.randn(1, 3, 64, 96)
+    with torch.no_grad():
+        outputs, _ = TestTimeAugmentation(flip=True).run(network, 'frame', frames)
+        plain = network({'frame': frames})['keypoints'].heatmaps
+        mirrored = network({'frame': frames.flip(3)})['keypoints'].heatmaps.flip(3)
+    expected = plain.clone()
+    for joint in range(17):
+        expected[:, joint] = (plain[:, joint] + mirrored[:, FLIPPED[joint]]) / 2
+    expected[:, 17] = (plain[:, 17] + mirrored[:, 17]) / 2
+    torch.testing.assert_close(outputs['keypoints'].heatmaps, expected)
+    torch.testing.assert_close(_upright(_upright(plain, True), True), plain)
+
+
+def test_an_image_and_its_mirror_image_have_mirrored_people(network) -> None:
+    frames, augmentation = torch.randn(1, 3, 64, 96), TestTimeAugmentation(flip=True)
+    with torch.no_grad():
+        _, one = augmentation.run(network, 'frame', frames)
+        _, two = augmentation.run(network, 'frame', frames.flip(3))
+    assert int(one.is_found.sum()) == int(two.is_found.sum())
+    left, top, right, bottom = two.boxes[two.is_found].unbind(-1)
+    mirrored = torch.stack([95 - right, top, 95 - left, bottom], -1)
+    overlaps = box_iou(one.boxes[one.is_found], mirrored)
+    if len(mirrored):
+        assert overlaps.amax(1).min() > 0.999
+
+
+@pytest.mark.parametrize('flipped', [False, True])
+def test_boxes_of_a_larger_view_lie_where_their_pixels_do(network, flipped, monkeypatch) -> None:
+    """A pixel's left edge is half a pixel before its centre, at every scale."""
+    module = 'mtl_training.test_time_augmentation.box_candidates'
+    seen = torch.tensor([[[19.5, 39.5, 59.5, 79.5]]])  # the edges of pixels 20 to 59, 40 to 79
+    monkeypatch.setattr(module, lambda *_: (seen, torch.ones(1, 1)))
+    boxes, _ = _boxes(network, None, torch.zeros(1, 3, 128, 192), (64, 96), flipped)
+    columns = [65.5, 85.5] if flipped else [9.5, 29.5]
+    expected = [columns[0], 19.5, columns[1], 39.5]
+    assert boxes[0, 0].tolist() == pytest.approx(expected)
+
+
+@pytest.mark.parametrize('scales', [(), (0.0,), (1.0, 9.0)], ids=str)
+def test_scales_are_checked(scales) -> None:
+    with pytest.raises(ValueError, match=r'scales must be numbers from 0\.1 to 8'):
+        TestTimeAugmentation(scales)
+
+
+# -- Predicted poses -------------------------------------------------------------------------
+
+
+def found_of(dataset) -> list[FoundPoses]:
+    batches = [collate_frames([dataset[i]]) for i in range(len(dataset))]
+    found = []
+    for number, batch in enumerate(batches):
+        keypoints = batch.keypoints[0] + 1
+        is_found = torch.arange(len(keypoints)) != number % 3
+        found.append(FoundPoses(keypoints, batch.boxes[0, :, -1] + 1, is_found))
+    return found
+
+
+def test_predicted_poses_replace_the_true_ones_and_leave_out_who_was_not_found(dataset) -> None:
+    found = found_of(dataset)
+    data = PredictedPoses(dataset, found, augment=False)
+    assert (len(data), data.labels) == (5, dataset.labels)
+    for index, row in enumerate(found):
+        sample, truth = data[index], dataset[index]
+        torch.testing.assert_close(sample.keypoints, truth.keypoints[row.is_found] + 1)
+        torch.testing.assert_close(sample.boxes[:, -1], truth.boxes[row.is_found, -1] + 1)
+        assert torch.equal(sample.activities, truth.activities[row.is_found])
+
+
+def test_mirrored_poses_are_the_same_poses_seen_from_the_other_side(dataset) -> None:
+    found = found_of(dataset)
+    plain, data = PredictedPoses(dataset, found, augment=False), PredictedPoses(dataset, found)
+    data.FLIP, data.YOUNG = 1.0, 0.0
+    sample, mirrored = plain[1], data[1]
+    expected = sample.keypoints[:, :, list(FLIPPED)].clone()
+    expected[..., 0] = 95 - expected[..., 0]
+    torch.testing.assert_close(mirrored.keypoints, expected)
+    torch.testing.assert_close(mirrored.boxes[..., 0], 95 - sample.boxes[..., 2])
+
+
+def test_poses_must_be_of_all_samples(dataset) -> None:
+    with pytest.raises(ValueError, match='poses must be of 5 samples, got 4'):
+        PredictedPoses(dataset, found_of(dataset)[:4])
+
+
+def test_poses_are_read_again_for_the_stage_that_they_were_found_for(dataset, tmp_path) -> None:
+    path, found = tmp_path / 'poses.safetensors', found_of(dataset)
+    assert load_poses(path, 2) is None
+    save_poses(path, found, 2)
+    assert load_poses(path, 3) is None
+    for got, expected in zip(load_poses(path, 2), found, strict=True):
+        for one, other in zip(got, expected):
+            torch.testing.assert_close(one, other, rtol=0, atol=0)
