@@ -1,7 +1,11 @@
 """The batch norm over several processes, here with every process holding the same batch."""
 
 from mtl_training import synced_batch_norm
-from mtl_training.synced_batch_norm import sync_batch_norms, SyncedBatchNorm3d
+from mtl_training.synced_batch_norm import (
+    sync_batch_norms,
+    SyncedBatchNorm1d,
+    SyncedBatchNorm3d,
+)
 import pytest
 import torch
 from torch import nn
@@ -66,3 +70,36 @@ def test_its_gradients_are_those_of_the_whole_batch(two_processes) -> None:
 def test_in_evaluation_it_is_an_ordinary_norm(two_processes) -> None:
     plain, synced, batch = norms(1.0)
     torch.testing.assert_close(synced.eval()(batch), plain.eval()(batch), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize(
+    ('norm', 'shape'),
+    [(nn.BatchNorm1d, (6, 3)), (nn.BatchNorm2d, (4, 3, 5, 5)), (nn.BatchNorm3d, (2, 3, 4, 5, 5))],
+    ids=['1d', '2d', '3d'],
+)
+def test_norms_of_all_dimensions_see_the_whole_batch(norm, shape, two_processes) -> None:
+    plain, synced = norm(3).double(), nn.Sequential(norm(3)).double()
+    sync_batch_norms(synced)
+    one = torch.randn(shape, dtype=torch.float64, requires_grad=True)
+    two = one.detach().clone().requires_grad_()
+    weights = torch.randn_like(one)
+    expected = plain(torch.cat([one, one]))
+    got = synced(two)
+    torch.testing.assert_close(got, expected[: len(one)])
+    (expected * torch.cat([weights, weights])).sum().backward()
+    (got * weights).sum().backward()
+    torch.testing.assert_close(2 * two.grad, one.grad)
+    torch.testing.assert_close(synced[0].running_var, plain.running_var)
+
+
+@pytest.mark.parametrize('count', [0, 1])
+def test_a_batch_of_too_few_people_is_normalised_as_in_evaluation(count) -> None:
+    norms_1d = nn.Sequential(nn.BatchNorm1d(3))
+    sync_batch_norms(norms_1d)
+    assert isinstance(norms_1d[0], SyncedBatchNorm1d)
+    norms_1d(torch.randn(5, 3))
+    before = norms_1d[0].running_mean.clone()
+    x = torch.randn(count, 3)
+    got = norms_1d(x)
+    assert torch.equal(norms_1d[0].running_mean, before)
+    torch.testing.assert_close(got, norms_1d.eval()(x))
