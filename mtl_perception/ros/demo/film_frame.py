@@ -184,4 +184,7 @@ def _put(
     scale: float,
     colour: Sequence[int],
 ) -> None:
+    """Write a line, in smaller letters where it would leave the panel."""
+    width = cv2.getTextSize(text, _FONT, scale, 1)[0][0]
+    scale *= min(1.0, (canvas.shape[1] - 8 - corner[0]) / max(width, 1))
     cv2.putText(canvas, text, corner, _FONT, scale, tuple(colour), 1, cv2.LINE_AA)
