@@ -29,6 +29,11 @@ class ClipBranch:
             name: FramePreprocessor(trunk.preprocessing).to(engine.device)
             for name, trunk in self._trunks.items()
         }
+        # Bars have the mean colour: in the order of the picture, until that is turned over.
+        self._bgr_preprocessors = {
+            name: FramePreprocessor(replace(p.config, mean=p.config.mean[::-1]))
+            for name, p in self._preprocessors.items()
+        }
         self._buffers = {
             name: ClipBuffer(
                 trunk.num_frames,
@@ -60,8 +65,12 @@ class ClipBranch:
         """
         frames = {}
         for name, preprocessor in self._preprocessors.items():
-            small = preprocessor.resize(pixels)
-            frames[name] = preprocessor.normalise(small.flip(1) if is_bgr else small)[0]
+            small = (
+                self._bgr_preprocessors[name].resize(pixels).flip(1)
+                if is_bgr
+                else preprocessor.resize(pixels)
+            )
+            frames[name] = preprocessor.normalise(small)[0]
         return frames
 
     def append(self, frames: Mapping[str, Tensor], frame: Frame) -> Admission | None:

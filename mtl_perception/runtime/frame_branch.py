@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from mtl_perception.network.preprocessing import FramePreprocessor
@@ -30,6 +31,9 @@ class FrameBranch:
         self._engine = engine
         preprocessor = FramePreprocessor(engine.config.trunks[self.trunk].preprocessing)
         self._preprocessor = preprocessor.to(engine.device)
+        # Bars have the mean colour: in the order of the picture, until that is turned over.
+        bgr = replace(preprocessor.config, mean=preprocessor.config.mean[::-1])
+        self._bgr_preprocessor = FramePreprocessor(bgr)
         self._tracker = PersonTracker()
         activity = engine.config.task_of_kind('activity')
         self._activities = () if activity is None else engine.config.tasks[activity].labels
@@ -52,8 +56,9 @@ class FrameBranch:
 
         :param pixels: ``uint8 [1, H, W, 3]`` on the engine's device.
         """
-        small = self._preprocessor.resize(pixels)
-        return small.flip(1) if is_bgr else small
+        if is_bgr:
+            return self._bgr_preprocessor.resize(pixels).flip(1)
+        return self._preprocessor.resize(pixels)
 
     def input_of(self, frame: Frame) -> Tensor:
         """Return a frame as the network takes it, ``[1, 3, h, w]``."""
