@@ -80,8 +80,9 @@ class MultiTaskNetwork(nn.Module):
         """
         outputs: dict[str, Any] = {}
         for trunk, batch in inputs.items():
+            method = self.sharing(trunk)
             if self.config.trunks[trunk].input == 'frame':
-                maps = self.trunks[trunk](batch)
+                maps = cast('list[Tensor]', method(batch))
                 for task in self.config.tasks_of(trunk):
                     if (output := self._frame_output(task, maps, batch)) is not None:
                         outputs[task] = output
