@@ -88,14 +88,18 @@ def test_what_is_said_is_what_the_network_finds(make_engine: Callable[..., Engin
     # From 48x64 to 64x96 with bars: 4/3 larger, and 85 of 96 columns.
     matrix = preprocess.transform((48, 64)).numpy()
     assert len(said.people) > 1
-    boxes = {tuple(np.round(p.box, 3)) for p in said.people}
-    for box, joints in zip(people.boxes[0].numpy(), people.keypoints[0].numpy()):
+    boxes = np.stack([person.box for person in said.people])
+    num_expected = 0
+    for row in np.flatnonzero(people.box_scores[0].numpy() >= 0.1):
+        box, joints = people.boxes[0, row].numpy(), people.keypoints[0, row].numpy()
         corners = (box.reshape(2, 2) - matrix[:, 2]) / matrix[[0, 1], [0, 1]]
         expected = np.clip(corners, -0.5, [63.5, 47.5]).reshape(4)
         if (expected[2:] - expected[:2] < 1).any():
             continue
-        assert tuple(np.round(expected.astype(np.float32), 3)) in boxes
+        num_expected += 1
+        assert np.abs(boxes - expected).max(1).min() < 1e-3
         assert np.isfinite(joints[:, :2]).all(1).tolist() == (joints[:, 2] > 0).tolist()
+    assert len(boxes) == num_expected
     for person in said.people:
         is_found = person.keypoints[:, 2] > 0
         assert np.isfinite(person.keypoints[:, :2]).all(1).tolist() == is_found.tolist()
@@ -249,6 +253,7 @@ def test_earlier_poses_are_those_of_the_same_track(
 ) -> None:
     left, right = [10, 10, 30, 60], [60, 10, 80, 60]
     moved = [12, 10, 32, 60]
+    engine = make_engine(history=2)  # whose warm-up asks the network itself
     pretend(monkeypatch, [found([left, right]), found([right, moved], scores=[0.95, 0.9])])
     seen: list[np.ndarray] = []
 
@@ -257,7 +262,7 @@ def test_earlier_poses_are_those_of_the_same_track(
         return np.full((len(keypoints), 3), 1 / 3)
 
     monkeypatch.setattr(Engine, 'activities', listen)
-    recognizer = Recognizer(make_engine(history=2))
+    recognizer = Recognizer(engine)
     show(recognizer)
     show(recognizer, at_sec=0.4)
     assert np.isnan(seen[0][:, 0, :, 0]).all()  # nobody has been seen before

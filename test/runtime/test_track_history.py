@@ -58,20 +58,21 @@ def reference(
 
 @given(
     num_frames=st.integers(1, 6),
-    # Slower than would be thinned.
-    steps=st.lists(st.sampled_from([125, 130, 200, 400, 2500]), min_size=1, max_size=70),
+    # In distances below which frames would be thinned: the ring reaches 1.5 lengths at most.
+    steps=st.lists(st.sampled_from([1.0, 1.04, 1.6, 3.2, 20.0]), min_size=1, max_size=70),
     shown=st.lists(st.sets(st.sampled_from('abcd')), min_size=70, max_size=70),
     late_ms=st.integers(0, 300),
 )
 def test_sequences_are_those_of_a_plain_loop(
-    num_frames: int, steps: list[int], shown: list[set[str]], late_ms: int
+    num_frames: int, steps: list[float], shown: list[set[str]], late_ms: int
 ) -> None:
     seconds = 2.0
     history = TrackHistory(num_frames, seconds)
     frames: list[tuple[int, dict[str, float]]] = []
     stamp_ns = NOW
-    for number, (step_ms, tracks) in enumerate(zip(steps, shown)):
-        stamp_ns += step_ms * 1_000_000
+    spacing_ns = 1.5 * seconds * SECOND / (OVERSAMPLING * num_frames)
+    for number, (step, tracks) in enumerate(zip(steps, shown)):
+        stamp_ns += round(step * spacing_ns)
         frames.append((stamp_ns, {track: number + ord(track) / 256 for track in sorted(tracks)}))
         append(history, frames[-1][1], stamp_ns)
     asked, end_ns = ['b', 'z', '', 'd', 'a'], stamp_ns + late_ms * 1_000_000
