@@ -128,8 +128,8 @@ def share_of_owners(found: Tensor, people: Tensor, boxes: Tensor) -> float:
 
 def test_it_gives_ambiguous_joints_to_their_owner_better_than_the_nearest_does() -> None:
     torch.manual_seed(0)
-    people, boxes = scenes(1500)
-    network = trained(people, boxes, epochs=8)
+    people, boxes = scenes(2500)
+    network = trained(people, boxes, epochs=12)
     others, their_boxes = scenes(200)
     peaks, heights = find_peaks(
         painted(others), min_score=KEYPOINTS.min_score, max_peaks=KEYPOINTS.max_peaks
