@@ -167,11 +167,11 @@ def _print(reports: Sequence[ActivityReport], counts: dict[str, int], title: str
     table = Table(title=title, caption=caption)
     figures = across_folds(reports)
     for column in ('fold', *figures, 'people'):
-        table.add_column(column, justify='left' if column == 'fold' else 'right')
+        table.add_column(column, justify='left' if column == 'fold' else 'right', no_wrap=True)
     for number, report in enumerate(reports):
         shares = [f'{value:.1%}' for value in report.summary().values()]
         table.add_row(str(number), *shares, str(report.confusion.num_samples))
     table.add_section()
     shown = [f'{f.mean:.1%} ± {f.deviation or 0:.1%}' for f in figures.values()]
-    table.add_row('mean ± deviation', *shown, '')
+    table.add_row('mean', *shown, '')
     console.print(table)

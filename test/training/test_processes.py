@@ -67,8 +67,22 @@ def folders(tmp_path_factory) -> Path:
     return tmp_path_factory.mktemp('processes')
 
 
+FRAMES = 'frame tasks'
+
+
+def frames_of(block: dict, devices: int) -> dict:
+    """Return a run of all frame tasks, people of unknown number in each process."""
+    return {
+        **block,
+        'iterations': 3,
+        'precision': '64-true',
+        'devices': devices,
+        'evaluation': {'every': 3, 'batch_size': 5, 'selection': 'score'},
+    }
+
+
 @pytest.fixture
-def trained(toy_block, folders) -> Path:
+def trained(toy_block, frames_block, folders) -> Path:
     """Train every config on one process and on two, once."""
     if not (folders / 'done').exists():
         for devices in (1, 2):
@@ -76,6 +90,7 @@ def trained(toy_block, folders) -> Path:
                 (block_of(toy_block, name, devices), str(folders / f'{devices}' / str(number)))
                 for number, name in enumerate(RUNS)
             ]
+            jobs.append((frames_of(frames_block, devices), str(folders / f'{devices}' / FRAMES)))
             listed = folders / f'{devices}.json'
             listed.write_text(json.dumps(jobs))
             command = [sys.executable]
@@ -116,6 +131,21 @@ def test_two_processes_do_what_one_does(name, trained) -> None:
         assert got['loss'] == pytest.approx(expected['loss'], rel=1e-5)
         if expected['kind'] == 'val':
             assert got['accuracy'] == expected['accuracy']
+
+
+def test_two_processes_do_with_frames_what_one_does(trained) -> None:
+    one, two = (trained / str(devices) / FRAMES for devices in (1, 2))
+    expected, got = load_file(one / 'last.safetensors'), load_file(two / 'last.safetensors')
+    assert expected.keys() == got.keys()
+    for key, value in expected.items():
+        torch.testing.assert_close(
+            got[key], value, rtol=1e-5, atol=1e-7, msg=lambda m, key=key: f'{key}: {m}'
+        )
+    pairs = list(zip(RunFolder(one).records(), RunFolder(two).records(), strict=True))
+    for expected_record, got_record in pairs:
+        assert got_record['loss'] == pytest.approx(expected_record['loss'], rel=1e-5)
+        if expected_record['kind'] == 'val':
+            assert got_record['people'].keys() == expected_record['people'].keys()
 
 
 def test_a_signal_to_one_process_stops_all_and_finishes_nothing(toy_config, tmp_path) -> None:
