@@ -118,9 +118,9 @@ class InferenceThread:
         count = self._statistics.counts.add('errors')
         reason = f'{type(error).__name__}: {error}'
         self._statistics.error, self._statistics.error_sec = reason, time.monotonic()
-        where = traceback.extract_tb(error.__traceback__)[-1]
+        calls = traceback.extract_tb(error.__traceback__)
+        where = f' ({calls[-1].filename}:{calls[-1].lineno})' if calls else ''
         self._log_error(
             type(error).__name__,
-            f'Inference failed ({count} so far), going on with the next frame: {reason} '
-            f'({where.filename}:{where.lineno})',
+            f'Inference failed ({count} so far), going on with the next frame: {reason}{where}',
         )

@@ -7,7 +7,7 @@ from typing import Any
 
 from mtl_perception.ros.image_writer import ImageWriter
 from mtl_perception.ros.messages import time_msg
-from mtl_perception.ros.qos import image_qos
+from mtl_perception.ros.qos import overlay_qos
 from mtl_perception.ros.stream_statistics import StreamStatistics
 from mtl_perception.runtime.drawing import draw_labels, draw_people, PersonView
 from mtl_perception.runtime.results import PersonResult, Recognition, Results
@@ -28,7 +28,7 @@ class Overlay:
 
     def __init__(self, node: LifecycleNode, *, shows_people: bool) -> None:
         self._node, self._shows_people = node, shows_people
-        self._publisher: Any = node.create_lifecycle_publisher(Image, TOPIC, image_qos(1))
+        self._publisher: Any = node.create_lifecycle_publisher(Image, TOPIC, overlay_qos())
         self._writers = {
             is_bgr: ImageWriter('bgr8' if is_bgr else 'rgb8', '') for is_bgr in (False, True)
         }

@@ -25,6 +25,16 @@ def results_qos() -> QoSProfile:
     )
 
 
+def overlay_qos() -> QoSProfile:
+    """Return what pictures to look at are published with: every viewer hears the newest."""
+    return QoSProfile(
+        history=HistoryPolicy.KEEP_LAST,
+        depth=1,
+        reliability=ReliabilityPolicy.RELIABLE,
+        durability=DurabilityPolicy.VOLATILE,
+    )
+
+
 def latched_qos() -> QoSProfile:
     """Return what is published once, for whoever comes when."""
     return QoSProfile(

