@@ -31,7 +31,7 @@ def test_every_make_target_that_it_names_exists() -> None:
 
 
 @pytest.mark.parametrize(
-    'command', sorted(set(re.findall(r'python -m mtl_training (\w+)', README))), ids=str
+    'command', sorted(set(re.findall(r'python -m mtl_training ([\w-]+)', README))), ids=str
 )
 def test_every_training_command_that_it_names_exists(command: str) -> None:
     done = subprocess.run(
