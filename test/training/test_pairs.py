@@ -12,7 +12,7 @@ from mtl_perception.network.config import PreprocessingConfig
 from mtl_perception.network.sharing import SHARING
 from mtl_training.config import OptimiserConfig
 from mtl_training.data.sample import ClipBatch
-from mtl_training.evaluation import TaskInputs
+from mtl_training.inputs import TaskInputs
 from mtl_training.optimisation import build_optimiser, set_train_mode
 from mtl_training.regimes import build_regime
 from mtl_training.run_state import (
