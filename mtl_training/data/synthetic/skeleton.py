@@ -2,34 +2,16 @@
 
 from dataclasses import dataclass
 
+from mtl_perception.network.pose.skeleton import KEYPOINTS
 from mtl_training.data.synthetic.poses import C, SIDES
 import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
 
-COCO_KEYPOINTS: tuple[str, ...] = (
-    'nose',
-    'left_eye',
-    'right_eye',
-    'left_ear',
-    'right_ear',
-    'left_shoulder',
-    'right_shoulder',
-    'left_elbow',
-    'right_elbow',
-    'left_wrist',
-    'right_wrist',
-    'left_hip',
-    'right_hip',
-    'left_knee',
-    'right_knee',
-    'left_ankle',
-    'right_ankle',
-)
 # The COCO joints come first, in their order; the drawing needs a few more.
 JOINTS: tuple[str, ...] = (
-    *COCO_KEYPOINTS,
+    *KEYPOINTS,
     'pelvis',
     'neck',
     'head',
