@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-from mtl_training.criteria.contract import Criterion, mean_of_people
+from mtl_training.criteria.contract import mean_of_people, SmoothedCriterion
 from mtl_training.data.frame_sample import FrameBatch
 import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 
-class ActivityCriterion(Criterion):
+class ActivityCriterion(SmoothedCriterion):
     """
     Cross-entropy of the people whose activity is known; the outputs are theirs alone.
 
     :param label_smoothing: Share of the target spread over all labels, in [0, 1).
     """
-
-    def __init__(self, *, label_smoothing: float = 0.0) -> None:
-        super().__init__()
-        if not 0 <= label_smoothing < 1:
-            raise ValueError(f'label_smoothing must be in [0, 1), got {label_smoothing}.')
-        self._label_smoothing = label_smoothing
 
     def forward(self, outputs: Tensor, batch: FrameBatch) -> Tensor:
         """Return the mean loss of the people of every image, ``[1, B]``."""

@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-from mtl_training.criteria.contract import Criterion
+from mtl_training.criteria.contract import SmoothedCriterion
 from mtl_training.data.sample import ClipBatch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 
-class ClassificationCriterion(Criterion):
+class ClassificationCriterion(SmoothedCriterion):
     """
     Cross-entropy.
 
     :param label_smoothing: Share of the target spread over all labels, in [0, 1).
     """
-
-    def __init__(self, *, label_smoothing: float = 0.0) -> None:
-        super().__init__()
-        if not 0 <= label_smoothing < 1:
-            raise ValueError(f'label_smoothing must be in [0, 1), got {label_smoothing}.')
-        self._label_smoothing = label_smoothing
 
     def forward(self, outputs: Tensor, batch: ClipBatch) -> Tensor:
         """Return the cross-entropy of every clip in every sample of the network's structure."""

@@ -27,6 +27,20 @@ class Criterion(nn.Module):
         raise NotImplementedError
 
 
+class SmoothedCriterion(Criterion):
+    """
+    A criterion of labels.
+
+    :param label_smoothing: Share of the target spread over all labels, in [0, 1).
+    """
+
+    def __init__(self, *, label_smoothing: float = 0.0) -> None:
+        super().__init__()
+        if not 0 <= label_smoothing < 1:
+            raise ValueError(f'label_smoothing must be in [0, 1), got {label_smoothing}.')
+        self._label_smoothing = label_smoothing
+
+
 def mean_of_people(values: Tensor, counts: Tensor) -> Tensor:
     """
     Return the mean over the people of each image; 0 for an image without any.

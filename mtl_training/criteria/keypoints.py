@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import reduce
+
 from mtl_perception.network.pose.keypoints import HEATMAP_STRIDE, KeypointOutput
 from mtl_training.criteria.contract import Criterion
 from mtl_training.data.frame_sample import FrameBatch
@@ -101,15 +103,8 @@ def heatmap_targets(joints: Tensor, size: tuple[int, int], sigma: float) -> Tens
         maps = torch.zeros(batch, number, *size, device=joints.device)
     else:
         # Largest Gaussian = smallest exponent; one person after the other keeps memory small.
-        exponents = [y[:, p, :, :, None] + x[:, p, :, None, :] for p in range(people)]
-        nearest = torch.stack(exponents).amin(0) if people < 3 else _smallest(exponents)
+        exponents = (y[:, p, :, :, None] + x[:, p, :, None, :] for p in range(people))
+        nearest = reduce(torch.minimum, exponents)
         maps = torch.where(nearest <= CUT, torch.exp(-nearest), 0.0)
     background = (1 - maps.amax(1, keepdim=True)).clamp(0, 1)
     return torch.cat([maps, background], 1)
-
-
-def _smallest(parts: list[Tensor]) -> Tensor:
-    smallest = parts[0]
-    for part in parts[1:]:
-        smallest = torch.minimum(smallest, part)
-    return smallest

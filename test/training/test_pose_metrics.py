@@ -324,6 +324,7 @@ def test_shares_of_the_images_merge_into_the_whole(real) -> None:
         (first, second)[number % 2].merge(PoseEvaluation.from_lists([image]))
     sent = json.dumps(second.to_lists(), allow_nan=False)
     total = PoseEvaluation.from_lists(json.loads(sent))
+    # As the processes of one run send it to each other; no file is ever read so.
     total.merge(pickle.loads(pickle.dumps(first)))
     assert len(total) == len(whole) == 50
     assert total.keypoints() == whole.keypoints()
