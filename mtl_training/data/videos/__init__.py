@@ -1,0 +1,1 @@
+"""Clips from video files: what a data set lists, and the pipeline that reads it."""
