@@ -30,6 +30,7 @@ setup(
     long_description_content_type='text/markdown',
     license='Apache-2.0',
     packages=find_packages(include=['mtl_perception*', 'mtl_training*']),
+    package_data={'mtl_training': ['data/video_sets/*.csv']},
     python_requires='>=3.10',
     install_requires=requirements('runtime'),
     extras_require={'training': requirements('training'), 'dev': requirements('dev')},

@@ -104,6 +104,8 @@ def test_pip_install_needs_no_ros_and_then_nothing_imports_it(tmp_path: Path) ->
         '    module = importlib.import_module(name)\n'
         '    assert str(root) in module.__file__, module.__file__\n'
         '    count += 1\n'
+        'from mtl_training.data.video_sets.ntu_partition import read_partition\n'
+        'assert len(read_partition()) == 120\n'
         'print(count)\n'
     )
     environment = {k: v for k, v in os.environ.items() if k != 'PYTHONPATH'}
