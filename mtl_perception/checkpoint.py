@@ -28,6 +28,7 @@ from torch import Tensor
 
 FORMAT_VERSION = 1
 METADATA_KEY = 'mtl_perception'
+WRAPPER = 'module.'  # what DataParallel puts before every name
 STORAGE_DTYPES = {'float16': torch.float16, 'bfloat16': torch.bfloat16, 'float32': torch.float32}
 FLOAT_DTYPES = ('F16', 'BF16', 'F32', 'F64')
 INTEGER_DTYPES = ('I64',)
@@ -162,6 +163,9 @@ def read_state_dict(path: str | os.PathLike[str]) -> dict[str, Tensor]:
     """
     Read a plain state dict that somebody else wrote, such as torchvision's pretrained weights.
 
+    Of a training state that holds one as ``state_dict`` it is that one; names that all begin with
+    ``module.``, as of a network on several devices, lose it.
+
     :param path: A ``.safetensors`` file, or a PyTorch ``.pth`` or ``.pt`` file, of which only
         tensors and plain values are unpickled.
     :raises CheckpointError: If it is not a state dict or holds more than that.
@@ -182,11 +186,16 @@ def read_state_dict(path: str | os.PathLike[str]) -> dict[str, Tensor]:
         raise CheckpointError(
             path, 'not a file of plain tensors, or damaged; save only the state dict.'
         ) from error
+    if isinstance(state_dict, Mapping) and isinstance(state_dict.get('state_dict'), Mapping):
+        state_dict = state_dict['state_dict']
     if not isinstance(state_dict, Mapping) or not all(
         isinstance(name, str) and isinstance(value, Tensor) for name, value in state_dict.items()
     ):
         raise CheckpointError(path, 'holds no state dict, a mapping from names to tensors.')
-    return dict(state_dict)
+    is_wrapped = all(name.startswith(WRAPPER) for name in state_dict)
+    return {
+        name.removeprefix(WRAPPER) if is_wrapped else name: v for name, v in state_dict.items()
+    }
 
 
 def _inspect(path: Path) -> tuple[bytes, int]:

@@ -19,7 +19,12 @@ KINETICS_MEAN = (0.43216, 0.394666, 0.37645)
 KINETICS_STD = (0.22803, 0.22145, 0.216989)
 FITS = ('crop', 'pad', 'stretch')
 # What each kind of backbone looks at.
-INPUTS = {'resnet3d': 'clip', 'resnet2d': 'frame'}
+INPUTS = {
+    'resnet3d': 'clip',
+    'resnet3d_pooled': 'clip',
+    'resnet3d_zero_pad': 'clip',
+    'resnet2d': 'frame',
+}
 BACKBONES = tuple(INPUTS)
 NORMS = ('batch', 'group')
 # The branch of single frames: boxes and joints from its trunk, then whose joints they are, and

@@ -42,6 +42,12 @@ def branch_weights(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return weights
 
 
+def pyramid_weights(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the weights of the pyramid of a detector, ``fpn.*``, by torchvision's new names."""
+    named = {_current_name(name).removeprefix('backbone.'): v for name, v in state_dict.items()}
+    return {name: value for name, value in named.items() if name.startswith('fpn.')}
+
+
 def retinanet_config(
     state_dict: Mapping[str, Tensor], *, size: tuple[int, int], norm_eps: float | None = None
 ) -> NetworkConfig:

@@ -1,22 +1,38 @@
-"""Pretrained weights of torchvision, loaded into the trunks and heads that they fit."""
+"""Published weights, most of them torchvision's, loaded into what they fit."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
+from mtl_perception.network import hara_resnet3d
 from mtl_perception.network.multitask import MultiTaskNetwork
-from mtl_perception.network.torchvision_retinanet import BODY_PREFIX, branch_weights
+from mtl_perception.network.torchvision_retinanet import (
+    BODY_PREFIX,
+    branch_weights,
+    pyramid_weights,
+)
 import torch
 from torch import Tensor
 
 HEAD_PREFIX = 'fc.'
 # Kind of file -> what its backbone looks at.
-KINDS = {'video ResNet': 'clip', 'ResNet': 'frame', 'RetinaNet': 'frame'}
+KINDS = {
+    'video ResNet': 'clip',
+    hara_resnet3d.KIND: 'clip',
+    'ResNet': 'frame',
+    'RetinaNet': 'frame',
+    'Keypoint R-CNN': 'frame',
+}
+# What tells them apart, on the same backbone.
+_DETECTORS = {
+    'RetinaNet': 'head.classification_head.',
+    'Keypoint R-CNN': 'roi_heads.keypoint_predictor.',
+}
 
 
 def kind_of(state_dict: Mapping[str, Tensor]) -> str:
     """
-    Tell a state dict of torchvision by its names.
+    Tell a state dict of torchvision, or of the 3D-ResNets, by its names.
 
     :return: One of :data:`KINDS`.
     :raises ValueError: If it is of none of them.
@@ -24,13 +40,13 @@ def kind_of(state_dict: Mapping[str, Tensor]) -> str:
     if any(name.startswith('stem.') for name in state_dict):
         return 'video ResNet'
     if 'conv1.weight' in state_dict:
-        return 'ResNet'
-    if f'{BODY_PREFIX}conv1.weight' in state_dict and any(
-        name.startswith('head.classification_head.') for name in state_dict
-    ):
-        return 'RetinaNet'
+        return hara_resnet3d.KIND if state_dict['conv1.weight'].ndim == 5 else 'ResNet'
+    if f'{BODY_PREFIX}conv1.weight' in state_dict:
+        for kind, prefix in _DETECTORS.items():
+            if any(name.startswith(prefix) for name in state_dict):
+                return kind
     raise ValueError(
-        f'the weights are of none of the known kinds, torchvision models of type {[*KINDS]}; '
+        f'the weights are of none of the known kinds, models of type {[*KINDS]}; '
         f'{_some("found", list(state_dict)) or "found nothing"}.'
     )
 
@@ -40,18 +56,20 @@ def load_torchvision_weights(
     state_dict: Mapping[str, Tensor],
     trunk: str = 'clip',
     task: str | None = None,
-) -> None:
+) -> str | None:
     """
-    Copy the state dict of a torchvision model into a network.
+    Copy the state dict of a torchvision model, or of a 3D-ResNet, into a network.
 
-    A video ResNet fits a trunk of clips, a ResNet one of frames. A RetinaNet also brings pyramid
-    and head of the task of detection, if the trunk has one; of its classes only the person stays.
-    Everything is checked before anything is copied.
+    A video ResNet or a 3D-ResNet fits a trunk of clips, a ResNet one of frames. A RetinaNet also
+    brings pyramid and head of the task of detection, if the trunk has one; of its classes only
+    the person stays. A Keypoint R-CNN brings the pyramid of the task of keypoints, if the trunk
+    has one of its size. Everything is checked before anything is copied.
 
     :param network: Changed in place.
     :param state_dict: As from ``torchvision.models.video.r3d_18().state_dict()``.
     :param trunk: Name of the trunk; each of its copies gets the weights.
     :param task: Task whose head takes the classifier ``fc``; without it, ``fc`` is left out.
+    :return: The task whose head took weights, if any did.
     :raises ValueError: If the kind, names, shapes or the number of labels don't fit.
     """
     copies = network.sharing(trunk).copies()
@@ -63,6 +81,9 @@ def load_torchvision_weights(
     if task is not None and task not in network.config.tasks_of(trunk):
         known = network.config.tasks_of(trunk)
         raise ValueError(f"Trunk '{trunk}' feeds no task '{task}'; its tasks: {known}.")
+    if kind == hara_resnet3d.KIND:
+        hara_resnet3d.check_backbone(state_dict, trunk, network.config.trunks[trunk].backbone)
+        state_dict = hara_resnet3d.renamed(state_dict)
     body, rest = _split(kind, state_dict)
     head, weights = _head_weights(network, kind, trunk, task, rest)
     expected = {
@@ -71,17 +92,21 @@ def load_torchvision_weights(
         for key, value in module.state_dict().items()
     }
     _check_fit(f"trunk '{trunk}'", expected, body)
-    _check_fit(f"the head of task '{head}'", _state_of(network, head), weights)
+    taken = _state_of(network, head)
+    if kind == 'Keypoint R-CNN':
+        taken = {name: value for name, value in taken.items() if name in weights}
+    _check_fit(f"the head of task '{head}'", taken, weights)
     for path, module in copies:
         _copy({f'{path}.{k}': value for k, value in module.state_dict().items()}, body)
-    _copy(_state_of(network, head), weights)
+    _copy(taken, weights)
+    return head
 
 
 def _split(
     kind: str, state_dict: Mapping[str, Tensor]
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """Return the weights of the backbone, by its own names, and all others."""
-    if kind == 'RetinaNet':
+    if kind in _DETECTORS:
         body = {k: v for k, v in state_dict.items() if k.startswith(BODY_PREFIX)}
         rest = {k: v for k, v in state_dict.items() if k not in body}
         return {k.removeprefix(BODY_PREFIX): v for k, v in body.items()}, rest
@@ -103,6 +128,8 @@ def _head_weights(
             raise ValueError(f"the weights of a RetinaNet are for detection, not for '{task}'.")
         is_fed = detection in network.config.tasks_of(trunk)
         return (detection, branch_weights(rest)) if is_fed else (None, {})
+    if kind == 'Keypoint R-CNN':
+        return _pyramid(network, trunk, task, rest)
     if task is None:
         return None, {}
     if network.config.tasks[task].kind != 'classification':
@@ -111,6 +138,21 @@ def _head_weights(
             f'kind {network.config.tasks[task].kind}.'
         )
     return task, {k.removeprefix(HEAD_PREFIX): v for k, v in rest.items()}
+
+
+def _pyramid(
+    network: MultiTaskNetwork, trunk: str, task: str | None, rest: Mapping[str, Tensor]
+) -> tuple[str | None, dict[str, Tensor]]:
+    """Return the task of keypoints and the weights of its pyramid, if there is one that fits."""
+    keypoints = network.config.task_of_kind('keypoints')
+    if task not in (None, keypoints):
+        raise ValueError(f"the weights of a Keypoint R-CNN are for keypoints, not for '{task}'.")
+    if keypoints is None or keypoints not in network.config.tasks_of(trunk):
+        return None, {}
+    ours = {k: v for k, v in _state_of(network, keypoints).items() if k.startswith('fpn.')}
+    theirs = {name: value for name, value in pyramid_weights(rest).items() if name in ours}
+    fits = all(name in theirs and theirs[name].shape == ours[name].shape for name in ours)
+    return (keypoints, theirs) if fits else (None, {})
 
 
 def _state_of(network: MultiTaskNetwork, head: str | None) -> dict[str, Tensor]:

@@ -1,4 +1,4 @@
-"""The command ``import-weights``: a checkpoint from weights that torchvision published."""
+"""The command ``import-weights``: a checkpoint from published weights."""
 
 from __future__ import annotations
 
@@ -15,28 +15,42 @@ from mtl_perception.network.torchvision_retinanet import retinanet_config
 from mtl_perception.network.torchvision_weights import kind_of, KINDS, load_torchvision_weights
 from mtl_training.arguments import OneLineParser
 from mtl_training.commands.output import check_output
+from mtl_training.weights_download import download, MODELS
 from torch import Tensor
 
-DESCRIPTION = """Make a checkpoint from weights that torchvision published.
+DESCRIPTION = """Make a checkpoint from weights that torchvision or the 3D-ResNets published.
 
 RetinaNet (retinanet_resnet50_fpn, retinanet_resnet50_fpn_v2) makes a network that finds people, as
 boxes: the robot runs it as it is, and training may start from it. Of its classes only the person
-stays. A ResNet or a video ResNet is a backbone without a task, and needs no checkpoint: a training
-run takes it with --init_weights FILE.
+stays. All others are backbones without a task, and need no checkpoint: a training run takes them
+with --init_weights FILE.
 
 With --checkpoint the weights go into the network of a checkpoint: those of a RetinaNet into a
-trunk of frames and its task of detection, those of a ResNet into a trunk of frames, those of a
-video ResNet into a trunk of clips. What its config says stays; its figures are true no longer and
+trunk of frames and its task of detection; those of a ResNet into a trunk of frames; those of a
+Keypoint R-CNN (keypointrcnn_resnet50_fpn, whose batch norms have norm_eps 0) too, and into the
+pyramid of its task of keypoints if that has the same size; those of a video ResNet (r3d_18) or a
+3D-ResNet into a trunk of clips. What its config says stays; its figures are true no longer and
 are left out.
+
+3D-ResNets (Hara et al., 2018) have 18 or 34 layers here: r3d18_K_200ep.pth, r3d34_K_200ep.pth and
+their like need the backbone resnet3d_pooled, resnet-34-kinetics.pth and its like
+resnet3d_zero_pad. They saw RGB in [0, 1] less the mean [0.4345, 0.4051, 0.3775], over
+[0.2768, 0.2713, 0.2737]: say so in the preprocessing of the trunk.
+
+With --download the file comes from torchvision, and is checked against its published digest.
 
 Files hold tensors alone, .pth or .safetensors; nothing else in them is unpickled.
 
 Examples:
   python -m mtl_training import-weights --weights retinanet_resnet50_fpn_v2_coco-5905b1c5.pth \\
       --out person.safetensors
+  python -m mtl_training import-weights --download retinanet_resnet50_fpn_v2 \\
+      --out person.safetensors
   python -m mtl_training import-weights --weights retinanet_resnet50_fpn_coco-eeacb38b.pth \\
       --out person.safetensors --size 384 512
   python -m mtl_training import-weights --weights resnet50-0676ba61.pth \\
+      --checkpoint mine.safetensors --out started.safetensors
+  python -m mtl_training import-weights --weights r3d34_K_200ep.pth \\
       --checkpoint mine.safetensors --out started.safetensors"""
 SIZE = (480, 640)
 
@@ -45,23 +59,28 @@ def main(arguments: Sequence[str]) -> int:
     """Run the command and return its exit code."""
     parsed = _parser().parse_args(list(arguments))
     _check(parsed)
+    if parsed.download is not None:
+        parsed.weights = str(download(parsed.download))
     weights = read_state_dict(parsed.weights)
     kind = kind_of(weights)
     network, training = _network(parsed, kind, weights)
     trunk = parsed.trunk or _trunk_for(network, kind)
-    load_torchvision_weights(network, weights, trunk=trunk, task=parsed.task)
+    head = load_torchvision_weights(network, weights, trunk=trunk, task=parsed.task)
     check_output('--out', parsed.out, overwrite=parsed.overwrite)
     digest = hashlib.sha256(Path(parsed.weights).read_bytes()).hexdigest()
     source = {'file': Path(parsed.weights).name, 'sha256': digest, 'trunk': trunk}
     imported = [*training.get('imported', []), source]
     save_checkpoint(parsed.out, network, metrics={}, training={**training, 'imported': imported})
-    _print(parsed, network, kind, trunk)
+    _print(parsed, network, kind, trunk, head)
     return 0
 
 
 def _parser() -> OneLineParser:
     parser = OneLineParser(prog='python -m mtl_training import-weights', description=DESCRIPTION)
-    parser.add_argument('--weights', type=str, required=True, help='state dict of torchvision')
+    parser.add_argument('--weights', type=str, help='file of a state dict')
+    parser.add_argument(
+        '--download', type=str, metavar='MODEL', help=f'instead of --weights: {", ".join(MODELS)}'
+    )
     parser.add_argument('--out', type=str, required=True, help='where to write the checkpoint')
     parser.add_argument(
         '--overwrite', action='store_true', help='write --out also where there is a file'
@@ -91,6 +110,11 @@ def _parser() -> OneLineParser:
 
 
 def _check(parsed: Namespace) -> None:
+    if (parsed.weights is None) == (parsed.download is None):
+        raise ValueError(
+            'either --weights or --download must say which weights, got '
+            f'{"none" if parsed.weights is None else "both"} of them.'
+        )
     if parsed.checkpoint is None:
         given = [name for name in ('trunk', 'task') if getattr(parsed, name) is not None]
         if given:
@@ -126,10 +150,14 @@ def _trunk_for(network: MultiTaskNetwork, kind: str) -> str:
     return trunks[0]
 
 
-def _print(parsed: Namespace, network: MultiTaskNetwork, kind: str, trunk: str) -> None:
+def _print(
+    parsed: Namespace, network: MultiTaskNetwork, kind: str, trunk: str, head: str | None
+) -> None:
     tasks = {name: task.kind for name, task in network.config.tasks.items()}
     if parsed.json:
         facts = {'weights': parsed.weights, 'kind': kind, 'trunk': trunk, 'tasks': tasks}
+        facts['head'] = head
         print(json.dumps({'out': parsed.out, **facts}))
     else:
-        print(f"{parsed.out}: weights of a {kind} in trunk '{trunk}'; tasks: {tasks}")
+        taken = f" and in the head of task '{head}'" if head else ''
+        print(f"{parsed.out}: weights of a {kind} in trunk '{trunk}'{taken}; tasks: {tasks}")

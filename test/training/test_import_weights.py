@@ -1,10 +1,13 @@
 """Tests of the command ``import-weights`` and of runs that start from files of weights."""
 
+import hashlib
 import json
 import os
 from pathlib import Path
 import re
+from types import SimpleNamespace
 from typing import Any
+from urllib.error import URLError
 
 from mtl_perception.checkpoint import (
     load_checkpoint,
@@ -22,10 +25,11 @@ from mtl_perception.network import (
 from mtl_training import cli
 from mtl_training.config import DataConfig, EvaluationConfig, TrainingConfig
 from mtl_training.initial_weights import initialise
+from mtl_training.weights_download import MODELS
 import pytest
 import torch
 from torch import Tensor
-from torchvision.models import resnet18
+from torchvision.models import get_model_weights, resnet18
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
 from torchvision.models.detection.retinanet import RetinaNet
@@ -107,6 +111,7 @@ def test_a_retinanet_becomes_a_checkpoint_that_finds_the_same(
         'kind': 'RetinaNet',
         'trunk': 'frame',
         'tasks': {'person': 'detection'},
+        'head': 'person',
     }
     network, checkpoint = load_network(out)
     frames = torch.randn(1, 3, 64, 96)
@@ -281,3 +286,114 @@ def test_stages_are_frozen_that_a_checkpoint_brings(tmp_path: Path) -> None:
     network, _ = started(config)
     assert not any(p.requires_grad for p in network.trunks['frame'].parameters())
     assert all(p.requires_grad for p in network.heads.parameters())
+
+
+@pytest.fixture
+def published(resnet: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Publish a file of weights by a ``file://`` address, as torchvision's resnet18."""
+    digest = hashlib.sha256(resnet.read_bytes()).hexdigest()
+    path = resnet.rename(tmp_path / f'resnet18-{digest[:8]}.pth')
+    address = SimpleNamespace(DEFAULT=SimpleNamespace(url=path.as_uri()))
+    monkeypatch.setattr('mtl_training.weights_download.get_model_weights', lambda name: address)
+    monkeypatch.setattr(torch.hub, 'get_dir', lambda: str(tmp_path / 'hub'))
+    return path
+
+
+def test_weights_are_downloaded_once(
+    published: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    saved(tmp_path / 'mine.safetensors', network_config('frame'))
+    arguments = ('--download', 'resnet18', '--checkpoint', tmp_path / 'mine.safetensors')
+    assert run(*arguments, '--out', tmp_path / 'one.safetensors') == 0, capsys.readouterr().err
+    theirs = torch.load(published, weights_only=True)
+    published.unlink()
+    assert run(*arguments, '--out', tmp_path / 'two.safetensors', '--json') == 0
+    assert json.loads(capsys.readouterr().out.splitlines()[-1])['kind'] == 'ResNet'
+    for name in ('one', 'two'):
+        loaded = load_checkpoint(tmp_path / f'{name}.safetensors')
+        assert torch.equal(loaded.state_dict['trunks.frame.body.bn1.bias'], theirs['bn1.bias'])
+        assert loaded.training['imported'][0]['file'] == published.name
+
+
+def test_a_download_that_is_not_what_was_published_is_refused_and_not_kept(
+    published: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    good = published.read_bytes()
+    published.write_bytes(b'something else')
+    saved(tmp_path / 'mine.safetensors', network_config('frame'))
+    arguments = ('--download', 'resnet18', '--checkpoint', tmp_path / 'mine.safetensors')
+    assert run(*arguments, '--out', tmp_path / 'out.safetensors') == 2
+    error = capsys.readouterr().err
+    assert len(error.splitlines()) == 1
+    assert 'could not be downloaded (invalid hash value' in error
+    kept = tmp_path / 'hub' / 'checkpoints' / published.name
+    assert not kept.exists()
+    kept.write_bytes(good[:-1])
+    assert run(*arguments, '--out', tmp_path / 'out.safetensors') == 2
+    assert f"'{kept}' is damaged" in capsys.readouterr().err
+
+
+def test_without_a_network_a_download_fails_with_one_line(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def no_network(*_: object, **__: object) -> None:
+        raise URLError('Name or service not known')
+
+    monkeypatch.setattr(torch.hub, 'download_url_to_file', no_network)
+    monkeypatch.setattr(torch.hub, 'get_dir', lambda: str(tmp_path / 'hub'))
+    out = tmp_path / 'out.safetensors'
+    assert run('--download', 'retinanet_resnet50_fpn_v2', '--out', out) == 2
+    error = capsys.readouterr().err
+    assert len(error.splitlines()) == 1
+    assert 'retinanet_resnet50_fpn_v2_coco-5905b1c5.pth' in error
+    assert 'Name or service not known' in error
+    assert 'name it with --weights' in error
+    assert not out.exists()
+
+
+@pytest.mark.parametrize('model', MODELS)
+def test_whatever_can_be_downloaded_names_its_digest(model: str) -> None:
+    url = get_model_weights(model).DEFAULT.url
+    assert re.fullmatch(r'https://.*-[0-9a-f]{8}\.pth', url)
+
+
+def test_it_must_be_told_which_weights(
+    weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for arguments, message in [
+        ((), 'got none of them'),
+        (('--weights', weights, '--download', 'r3d_18'), 'got both of them'),
+        (('--download', 'r3d_81'), "knows no model 'r3d_81'. Did you mean 'r3d_18'?"),
+    ]:
+        assert run(*arguments, '--out', tmp_path / 'out.safetensors') == 2
+        assert message in capsys.readouterr().err
+
+
+def test_a_run_starts_from_a_file_of_3d_resnets(tmp_path: Path) -> None:
+    network = MultiTaskNetwork(
+        NetworkConfig(
+            trunks={'clip': TrunkConfig(backbone='resnet3d_pooled', width=2)},
+            tasks={'clip_task': TaskConfig(labels=('wave', 'stop'))},
+        )
+    )
+    body = network.sharing('clip').copies()
+    theirs = {
+        f'module.{published_name(f"{path}.{name}")}': torch.rand_like(value)
+        for path, module in body
+        for name, value in module.state_dict().items()
+        if value.is_floating_point()
+    }
+    torch.save({'epoch': 200, 'state_dict': theirs}, tmp_path / 'r3d18_K_200ep.pth')
+    config = training_config(network.config, init_weights=str(tmp_path / 'r3d18_K_200ep.pth'))
+    initialise(network, config)
+    for path, module in network.sharing('clip').copies():
+        for name, value in module.state_dict().items():
+            if value.is_floating_point():
+                assert torch.equal(value, theirs[f'module.{published_name(f"{path}.{name}")}'])
+
+
+def published_name(name: str) -> str:
+    name = name.replace('stem.0', 'conv1').replace('stem.1', 'bn1')
+    for i in (1, 2):
+        name = name.replace(f'conv{i}.0', f'conv{i}').replace(f'conv{i}.1', f'bn{i}')
+    return name

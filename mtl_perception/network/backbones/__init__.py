@@ -1,13 +1,23 @@
 """Staged backbones, by the names that a config uses."""
 
 from mtl_perception.network.backbones.contract import StagedBackbone
+from mtl_perception.network.backbones.pooled_resnet3d import PooledResNet3d, ZeroPadResNet3d
 from mtl_perception.network.backbones.resnet3d import ResNet3d
 
 BACKBONES: dict[str, type[ResNet3d]] = {
     'resnet3d': ResNet3d,
+    'resnet3d_pooled': PooledResNet3d,
+    'resnet3d_zero_pad': ZeroPadResNet3d,
 }
 
-__all__ = ['BACKBONES', 'ResNet3d', 'StagedBackbone', 'build_backbone']
+__all__ = [
+    'BACKBONES',
+    'PooledResNet3d',
+    'ResNet3d',
+    'StagedBackbone',
+    'ZeroPadResNet3d',
+    'build_backbone',
+]
 
 
 def build_backbone(name: str, *, depth: int, width: int, norm: str = 'batch') -> StagedBackbone:

@@ -10,6 +10,8 @@ from mtl_perception.network.backbones.convolution import Conv3d
 from torch import nn, Tensor
 
 Norm = Callable[[int], nn.Module]
+# Called with the channels before and after, the stride and the norm.
+MakeShortcut = Callable[[int, int, int, Norm], nn.Module]
 
 BLOCKS_PER_LAYER = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3)}
 MAX_GROUPS = 32  # Wu and He, 2018
@@ -23,10 +25,24 @@ def group_norm(channels: int) -> nn.GroupNorm:
 NORMS: dict[str, Norm] = {'batch': nn.BatchNorm3d, 'group': group_norm}
 
 
+def projection(in_channels: int, channels: int, stride: int, norm: Norm) -> nn.Module:
+    """Return the shortcut of a block that changes the size, of type B (He et al., 2016)."""
+    return nn.Sequential(
+        Conv3d(in_channels, channels, 1, stride=stride, bias=False), norm(channels)
+    )
+
+
 class BasicBlock(nn.Module):
     """Two 3x3x3 convolutions with a shortcut; names and order are those of torchvision."""
 
-    def __init__(self, in_channels: int, channels: int, stride: int, norm: Norm) -> None:
+    def __init__(
+        self,
+        in_channels: int,
+        channels: int,
+        stride: int,
+        norm: Norm,
+        make_shortcut: MakeShortcut | None = None,
+    ) -> None:
         super().__init__()
         self.conv1 = nn.Sequential(
             Conv3d(in_channels, channels, 3, stride=stride, padding=1, bias=False),
@@ -40,10 +56,8 @@ class BasicBlock(nn.Module):
         self.relu = nn.ReLU(inplace=True)
         self.downsample: nn.Module | None = None
         if stride != 1 or in_channels != channels:
-            self.downsample = nn.Sequential(
-                Conv3d(in_channels, channels, 1, stride=stride, bias=False),
-                norm(channels),
-            )
+            make = projection if make_shortcut is None else make_shortcut
+            self.downsample = make(in_channels, channels, stride, norm)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the block's output; time, height and width are divided by the stride."""
@@ -58,6 +72,8 @@ class ResNet3d(StagedBackbone):
     At depth 18 and width 64 its state dict is that of torchvision's ``r3d_18`` without ``fc``.
     Depth 34 has the same blocks, [3, 4, 6, 3] of them.
     """
+
+    make_shortcut = staticmethod(projection)
 
     def __init__(self, depth: int = 18, width: int = 64, norm: str = 'batch') -> None:
         """
@@ -76,20 +92,25 @@ class ResNet3d(StagedBackbone):
         if norm not in NORMS:
             raise ValueError(f'norm must be one of {sorted(NORMS)}, got {norm!r}.')
         make_norm = NORMS[norm]
-        self.stem = nn.Sequential(
-            Conv3d(3, width, (3, 7, 7), stride=(1, 2, 2), padding=(1, 3, 3), bias=False),
-            make_norm(width),
-            nn.ReLU(inplace=True),
-        )
+        self.stem = self.make_stem(width, make_norm)
         blocks = BLOCKS_PER_LAYER[depth]
-        self.layer1 = _layer(width, width, blocks[0], 1, make_norm)
-        self.layer2 = _layer(width, 2 * width, blocks[1], 2, make_norm)
-        self.layer3 = _layer(2 * width, 4 * width, blocks[2], 2, make_norm)
-        self.layer4 = _layer(4 * width, 8 * width, blocks[3], 2, make_norm)
+        self.layer1 = self._layer(width, width, blocks[0], 1, make_norm)
+        self.layer2 = self._layer(width, 2 * width, blocks[1], 2, make_norm)
+        self.layer3 = self._layer(2 * width, 4 * width, blocks[2], 2, make_norm)
+        self.layer4 = self._layer(4 * width, 8 * width, blocks[3], 2, make_norm)
         self.feature_dim = 8 * width
         for module in self.modules():
             if isinstance(module, nn.Conv3d):
                 nn.init.kaiming_normal_(module.weight, mode='fan_out', nonlinearity='relu')
+
+    @staticmethod
+    def make_stem(width: int, norm: Norm) -> nn.Sequential:
+        """Return what comes before the first layer."""
+        return nn.Sequential(
+            Conv3d(3, width, (3, 7, 7), stride=(1, 2, 2), padding=(1, 3, 3), bias=False),
+            norm(width),
+            nn.ReLU(inplace=True),
+        )
 
     def stages(self) -> list[tuple[str, nn.Module]]:
         """Return the stem and the four layers."""
@@ -108,11 +129,10 @@ class ResNet3d(StagedBackbone):
         """Average over time and space: ``[B, D, T, H, W]`` to ``[B, D]``."""
         return x.mean((2, 3, 4))
 
-
-def _layer(
-    in_channels: int, channels: int, num_blocks: int, stride: int, norm: Norm
-) -> nn.Sequential:
-    first = BasicBlock(in_channels, channels, stride, norm)
-    return nn.Sequential(
-        first, *(BasicBlock(channels, channels, 1, norm) for _ in range(num_blocks - 1))
-    )
+    def _layer(
+        self, in_channels: int, channels: int, num_blocks: int, stride: int, norm: Norm
+    ) -> nn.Sequential:
+        first = BasicBlock(in_channels, channels, stride, norm, self.make_shortcut)
+        return nn.Sequential(
+            first, *(BasicBlock(channels, channels, 1, norm) for _ in range(num_blocks - 1))
+        )
