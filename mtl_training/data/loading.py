@@ -14,7 +14,6 @@ from mtl_perception.network.config import FIXED_LABELS, FRAME_KINDS, NetworkConf
 from mtl_perception.network.heads import settings_of
 from mtl_training.config import DataConfig, TrainingConfig
 from mtl_training.data.coco_keypoints import CocoKeypoints
-from mtl_training.data.folder import FolderClips
 from mtl_training.data.frame_sample import FrameDataset, FrameSample
 from mtl_training.data.label_noise import NoisyLabels
 from mtl_training.data.mpii import MpiiActivities
@@ -27,15 +26,14 @@ from mtl_training.data.multitask import (
 )
 from mtl_training.data.sample import AnyDataset, Batch, ClipDataset, collate, Sample
 from mtl_training.data.synthetic import SyntheticClips, SyntheticFrames
+from mtl_training.data.videos.registry import build_clips, VIDEO_SETS
 from mtl_training.tables import call_with, choose
 import torch
 from torch.utils.data import DataLoader, Subset
 
-# Called as factory(task, split, num_frames=, clip_seconds=, size=(height, width), **settings).
-DATASETS: dict[str, Callable[..., Any]] = {
-    'folder': FolderClips,
-    'synthetic': SyntheticClips,
-}
+# Called as factory(task, split, num_frames=, clip_seconds=, size=(height, width), **settings);
+# those of videos are functions that list them, for build_clips().
+DATASETS: dict[str, Callable[..., Any]] = {'synthetic': SyntheticClips, **VIDEO_SETS}
 # Of tasks that look at frames; called as factory(kind, split, size=(height, width), fit=, images=,
 # history=, history_seconds=, **settings).
 FRAME_DATASETS: dict[str, Callable[..., Any]] = {
@@ -69,12 +67,18 @@ def build_dataset(
     if isinstance(settings['size'], list):
         settings['size'] = tuple(settings['size'])
     factory = choose(DATASETS, data.dataset, 'dataset')
-    if 'fit' in inspect.signature(factory).parameters:
-        # Pictures of any shape: they must meet the trunk's input as the robot's do.
-        settings.setdefault('fit', trunk.preprocessing.fit)
     name = settings.pop('task', task)
     where = f"data set '{data.dataset}' of task '{task}'"
-    dataset = cast(ClipDataset, call_with(factory, where, (name, split), settings))
+    if data.dataset in VIDEO_SETS:
+        # Pictures of any shape: they must meet the trunk's input as the robot's do.
+        settings.setdefault('fit', trunk.preprocessing.fit)
+        if settings['size'] == tuple(trunk.preprocessing.resize):
+            settings.setdefault('crop', trunk.preprocessing.crop)
+        dataset: ClipDataset = build_clips(data.dataset, name, split, settings, where)
+    else:
+        if 'fit' in inspect.signature(factory).parameters:
+            settings.setdefault('fit', trunk.preprocessing.fit)
+        dataset = cast(ClipDataset, call_with(factory, where, (name, split), settings))
     if split != 'train' or not data.label_noise:
         return dataset
     return NoisyLabels(dataset, data.label_noise, seed=data.label_noise_seed)

@@ -7,13 +7,25 @@ import struct
 
 import av
 import cv2
-from mtl_training.data.decoding import probe_duration, read_frames, VideoError
-from mtl_training.data.folder import FolderClips
+from mtl_training.data.decoding import probe_duration, read_frames, upright_rgb, VideoError
+from mtl_training.data.video_sets.folder import folder
+from mtl_training.data.videos.clips import VideoClips
+from mtl_training.data.videos.problems import forget_problems
 import numpy as np
 import pytest
 
 SHARED = Path(__file__).parents[3] / 'shared' / 'data'
 CLIP = {'num_frames': 5, 'clip_seconds': 1.0, 'size': (24, 32)}
+
+
+@pytest.fixture(autouse=True)
+def own_index(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path_factory.mktemp('cache')))
+    forget_problems()
+
+
+def folder_clips(root: Path, split: str, task: str = 't') -> VideoClips:
+    return VideoClips(task, split, folder(split, root=str(root)), **CLIP)
 
 
 def write_video(
@@ -136,13 +148,13 @@ def test_clips_have_the_label_of_their_folder_and_the_wanted_shape(tmp_path: Pat
     write_video(tmp_path / 'train' / 'wave' / 'x.mp4', 30)
     write_video(tmp_path / 'train' / 'bow' / 'y.AVI', 30)
     write_video(tmp_path / 'val' / 'wave' / 'z.mp4', 1)
-    train = FolderClips('greeting', 'train', root=str(tmp_path), **CLIP)
+    train = folder_clips(tmp_path, 'train', 'greeting')
     assert train.labels == ('bow', 'wave')
     assert [train.labels[train[i].label] for i in range(2)] == ['bow', 'wave']
     assert [train[i].index for i in range(2)] == [0, 1]
     assert train[0].frames.shape == (5, 24, 32, 3)
     # A class without videos in a split keeps its place; a video of one frame is that frame.
-    val = FolderClips('greeting', 'val', root=str(tmp_path), **CLIP)
+    val = folder_clips(tmp_path, 'val', 'greeting')
     assert val.labels == train.labels
     assert val[0].label == 1
     assert (val[0].frames == val[0].frames[:1]).all()
@@ -150,14 +162,14 @@ def test_clips_have_the_label_of_their_folder_and_the_wanted_shape(tmp_path: Pat
 
 def test_a_clip_tells_its_file(tmp_path: Path) -> None:
     files = {write_video(tmp_path / 'train' / name / 'a.mp4', 12): name for name in ('up', 'down')}
-    clips = FolderClips('action', 'train', root=str(tmp_path), **CLIP)
+    clips = folder_clips(tmp_path, 'train', 'action')
     for index in range(2):
         assert files[Path(clips.describe(index))] == clips.labels[clips[index].label]
 
 
 def test_a_clip_spans_its_seconds(tmp_path: Path) -> None:
     write_video(tmp_path / 'val' / 'a' / 'x.mp4', 51)
-    clip = FolderClips('t', 'val', root=str(tmp_path), **CLIP)[0]
+    clip = folder_clips(tmp_path, 'val', 't')[0]
     # The middle second of five, at 10 frames a second.
     indices = shown(list(clip.frames.numpy().astype(float)))
     assert indices[0] == 20
@@ -167,7 +179,7 @@ def test_a_clip_spans_its_seconds(tmp_path: Path) -> None:
 
 def test_training_clips_start_anywhere_in_the_video(tmp_path: Path) -> None:
     write_video(tmp_path / 'train' / 'a' / 'x.mp4', 51)
-    clips = FolderClips('t', 'train', root=str(tmp_path), **CLIP)
+    clips = folder_clips(tmp_path, 'train', 't')
     starts = {shown([clips[0].frames[0].numpy()])[0] for _ in range(20)}
     assert len(starts) > 5
 
@@ -180,7 +192,7 @@ def test_videos_that_do_not_decode_are_left_out_with_a_warning_each(
     (tmp_path / 'train' / 'a' / 'empty.mkv').write_bytes(b'')
     (tmp_path / 'train' / 'a' / 'notes.txt').write_text('not looked at')
     with caplog.at_level(logging.WARNING):
-        clips = FolderClips('t', 'train', root=str(tmp_path), **CLIP)
+        clips = folder_clips(tmp_path, 'train', 't')
     assert len(clips) == 1
     assert sum('bad.mp4' in record.message for record in caplog.records) == 1
     assert len(caplog.records) == 2
@@ -193,7 +205,7 @@ def test_hidden_files_are_not_looked_at_and_classes_never_trained_are_named(
     (tmp_path / 'train' / 'a' / '._x.mp4').write_bytes(b'left by another system')
     (tmp_path / 'val' / 'b').mkdir(parents=True)
     with caplog.at_level(logging.WARNING):
-        clips = FolderClips('t', 'train', root=str(tmp_path), **CLIP)
+        clips = folder_clips(tmp_path, 'train', 't')
     assert len(clips) == 1
     (record,) = caplog.records
     assert "no video of ['b']" in record.message
@@ -202,24 +214,28 @@ def test_hidden_files_are_not_looked_at_and_classes_never_trained_are_named(
 def test_frames_are_converted_one_by_one(tmp_path: Path) -> None:
     path = write_video(tmp_path / 'a.mp4', 20)
     seen: list[tuple[int, ...]] = []
-    frames = read_frames(path, [0.0, 0.5, 0.5, 9.0], lambda f: seen.append(f.shape) or shown([f]))
+    frames = read_frames(
+        path,
+        [0.0, 0.5, 0.5, 9.0],
+        lambda f: seen.append(upright_rgb(f).shape) or shown([upright_rgb(f)]),
+    )
     assert frames == [[0], [5], [5], [19]]
     assert seen == [(48, 64, 3)] * 3
 
 
 def test_a_missing_layout_is_explained(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r'holds no classes; the layout is <root>/<train\|val'):
-        FolderClips('t', 'train', root=str(tmp_path), **CLIP)
+        folder_clips(tmp_path, 'train', 't')
     (tmp_path / 'train' / 'a').mkdir(parents=True)
     with pytest.raises(ValueError, match=r"no folder 'val'; the layout is"):
-        FolderClips('t', 'val', root=str(tmp_path), **CLIP)
+        folder_clips(tmp_path, 'val', 't')
     with pytest.raises(ValueError, match=r'holds no video; the layout is'):
-        FolderClips('t', 'train', root=str(tmp_path), **CLIP)
+        folder_clips(tmp_path, 'train', 't')
     (tmp_path / 'train' / 'a' / 'x.mp4').write_bytes(b'')
     with pytest.raises(ValueError, match=r'none of its videos can be decoded'):
-        FolderClips('t', 'train', root=str(tmp_path), **CLIP)
+        folder_clips(tmp_path, 'train', 't')
     with pytest.raises(ValueError, match=r"split must be one of .*got 'dev'"):
-        FolderClips('t', 'dev', root=str(tmp_path), **CLIP)
+        folder_clips(tmp_path, 'dev', 't')
 
 
 @pytest.mark.skipif(not SHARED.is_dir(), reason=f'real clips are not at {SHARED}')

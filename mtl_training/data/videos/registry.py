@@ -6,11 +6,29 @@ from collections.abc import Callable, Mapping
 import inspect
 from typing import Any
 
+from mtl_training.data.video_sets.folder import folder
+from mtl_training.data.video_sets.hmdb51 import hmdb51
+from mtl_training.data.video_sets.isogd import isogd
+from mtl_training.data.video_sets.jester import jester
+from mtl_training.data.video_sets.kinetics400 import kinetics400
+from mtl_training.data.video_sets.ntu_rgbd import ntu_rgbd
+from mtl_training.data.video_sets.nvgesture import nvgesture
+from mtl_training.data.video_sets.ucf101 import ucf101
+from mtl_training.data.videos.clips import VideoClips
 from mtl_training.data.videos.index import ClipIndex
-from mtl_training.tables import call_with, choose
+from mtl_training.tables import call_with, choose, nearest
 
 # Called as function(split, **settings).
-VIDEO_SETS: dict[str, Callable[..., ClipIndex]] = {}
+VIDEO_SETS: dict[str, Callable[..., ClipIndex]] = {
+    'folder': folder,
+    'hmdb51': hmdb51,
+    'isogd': isogd,
+    'jester': jester,
+    'kinetics400': kinetics400,
+    'ntu_rgbd': ntu_rgbd,
+    'nvgesture': nvgesture,
+    'ucf101': ucf101,
+}
 
 
 def index_settings(dataset: str) -> list[str]:
@@ -34,3 +52,26 @@ def build_index(
     rest = {name: value for name, value in settings.items() if name not in own}
     chosen = {name: value for name, value in settings.items() if name in own}
     return call_with(VIDEO_SETS[dataset], where, (split,), chosen), rest
+
+
+def build_clips(
+    dataset: str, task: str, split: str, settings: Mapping[str, Any], where: str
+) -> VideoClips:
+    """
+    List the clips of a data set, and see which of them decode.
+
+    :param dataset: A key of ``VIDEO_SETS``.
+    :param settings: Of the data set and of :class:`VideoClips`.
+    :param where: What is being built, for messages.
+    :raises ValueError: If the data set or a setting is unknown, or nothing is there.
+    """
+    own, read = index_settings(dataset), list(inspect.signature(VideoClips).parameters)[3:]
+    if unknown := [name for name in settings if name not in (*own, *read)]:
+        near = nearest(unknown[0], [*own, *read])
+        raise ValueError(
+            f"{where} has no setting '{unknown[0]}'. "
+            + (f'{near} ' if near.startswith('Did') else '')
+            + f'Settings of what there is: {", ".join(own)}; of how it is read: {", ".join(read)}.'
+        )
+    index, rest = build_index(dataset, split, settings, where)
+    return call_with(VideoClips, where, (task, split, index), rest)

@@ -1,0 +1,79 @@
+"""The user's own videos: a folder per split, a folder per class, a file per clip."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from mtl_training.data.videos.index import check_split, ClipEntry, ClipIndex, SPLITS
+from mtl_training.data.videos.pictures import is_picture
+
+SUFFIXES = ('.avi', '.gif', '.m4v', '.mkv', '.mov', '.mp4', '.webm')
+LAYOUT = (
+    f'<root>/<train|val|test>/<class>/<video>, a video being one of {", ".join(SUFFIXES)} or a '
+    'folder of numbered pictures'
+)
+
+
+def folder(split: str, *, root: str) -> ClipIndex:
+    """
+    Your own videos: ``<root>/<train|val|test>/<class>/*.mp4``, or folders of pictures.
+
+    The videos may be avi, gif, m4v, mkv, mov, mp4 or webm; a clip may as well be a folder of
+    pictures (jpg, png) with numbers in their names. Clips are never mirrored: nobody says what
+    the mirror image of a class is.
+
+    :param split: train, val or test.
+    :param root: The folder that holds the splits.
+    :raises ValueError: If the folder does not have this layout.
+    """
+    check_split(split)
+    where = Path(root).expanduser()
+    labels = _classes(where)
+    return ClipIndex(labels, _entries(where, split, labels), mirrored=None)
+
+
+def _classes(where: Path) -> tuple[str, ...]:
+    # Those of all splits together, so that a label means the same in each of them.
+    found = {
+        path.name
+        for split in SPLITS
+        if (where / split).is_dir()
+        for path in (where / split).iterdir()
+        if path.is_dir() and not path.name.startswith('.')
+    }
+    if not where.is_dir():
+        raise ValueError(
+            f"'{where}' is not a folder that exists, seen from '{Path.cwd()}'; "
+            f'the layout is {LAYOUT}.'
+        )
+    if not found:
+        raise ValueError(f"'{where}' holds no classes; the layout is {LAYOUT}.")
+    return tuple(sorted(found))
+
+
+def _entries(where: Path, split: str, labels: tuple[str, ...]) -> list[ClipEntry]:
+    if not (where / split).is_dir():
+        raise ValueError(f"'{where}' has no folder '{split}'; the layout is {LAYOUT}.")
+    found = [
+        ClipEntry(path, label)
+        for label, name in enumerate(labels)
+        if (where / split / name).is_dir()
+        for path in _clips(where / split / name)
+    ]
+    if not found:
+        raise ValueError(f"'{where / split}' holds no video; the layout is {LAYOUT}.")
+    return found
+
+
+def _clips(where: Path) -> list[Path]:
+    with os.scandir(where) as entries:
+        names = [e.name for e in entries if not e.name.startswith('.') and _is_clip(e)]
+    return [where / name for name in sorted(names)]
+
+
+def _is_clip(entry: os.DirEntry[str]) -> bool:
+    if not entry.is_dir():
+        return os.path.splitext(entry.name)[1].lower() in SUFFIXES
+    with os.scandir(entry.path) as pictures:
+        return any(is_picture(picture.name) for picture in pictures)

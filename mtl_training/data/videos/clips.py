@@ -1,0 +1,298 @@
+"""Clips of any list of videos, read, repaired, kept and varied."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+import logging
+from pathlib import Path
+
+from mtl_training.data.decoding import decode_range, Frame, read_frames, VideoError, VideoFacts
+from mtl_training.data.sample import ClipSample
+from mtl_training.data.videos.augmentation import ClipAugmentation
+from mtl_training.data.videos.clip_cache import cache_key, CachedClip, CacheFullError, ClipCache
+from mtl_training.data.videos.index import ClipEntry, ClipIndex
+from mtl_training.data.videos.pictures import read_pictures
+from mtl_training.data.videos.probing import Prober
+from mtl_training.data.videos.problems import problem_log
+from mtl_training.data.videos.sampling import sample_times, WINDOWS
+from mtl_training.data.videos.scaling import FrameScaler, VERSION
+import numpy as np
+import torch
+
+_LOGGER = logging.getLogger(__name__)
+_MAX_NAMED = 5
+_PICTURES_AT_ONCE = 64
+
+
+class VideoClips:
+    """
+    Clips of videos and of folders of pictures, as any list of them names.
+
+    What can't be decoded at all is left out at the start; what is damaged later is repaired with
+    the good frames beside, and another clip of the same class stands in for one that is gone.
+    Each is told once.
+    """
+
+    def __init__(
+        self,
+        task: str,
+        split: str,
+        index: ClipIndex,
+        *,
+        num_frames: int,
+        clip_seconds: float,
+        size: tuple[int, int],
+        fit: str = 'crop',
+        crop: tuple[int, int] | None = None,
+        window: str = 'clip',
+        num_clips: int | None = None,
+        cache_dir: str | None = None,
+        cache_gb: float = 100.0,
+        augment: bool = False,
+        crop_scale: tuple[float, float] = (0.5, 1.0),
+        brightness: float = 0.2,
+        contrast: float = 0.2,
+        saturation: float = 0.2,
+        hue: float = 0.02,
+        mirror: float = 0.5,
+    ) -> None:
+        """
+        Find out what decodes, unless it is known from before.
+
+        :param task: Name of the task that the classes belong to.
+        :param split: train, where clips vary, or another one.
+        :param index: What there is.
+        :param num_frames: Frames of a clip.
+        :param clip_seconds: Time from the first frame of a clip to its last.
+        :param size: (height, width) of the frames.
+        :param fit: How a video of another aspect ratio meets ``size``: crop, pad or stretch.
+        :param crop: (height, width) of the middle of a frame which is all that the network sees.
+        :param window: clip: ``clip_seconds`` of a video, as on the robot, a random part of it in
+            the training split, the middle in the others; a shorter video over its whole length.
+            whole: frames spread evenly over all of it, as papers do it.
+        :param num_clips: Use only so many of them, spread over the list.
+        :param cache_dir: Folder for decoded clips, which may be shared; ``None``: decode anew.
+        :param cache_gb: Most that the folder may hold, in GB; what comes after is not kept.
+        :param augment: Vary the clips of the training split, as the settings below say; see
+            :class:`ClipAugmentation`. Only where the labels allow it are they mirrored.
+        :param crop_scale: Smallest and largest share of the area that is kept.
+        :raises ValueError: If a setting is out of range, or no video decodes.
+        """
+        if window not in WINDOWS:
+            raise ValueError(f'window must be one of {WINDOWS}, got {window!r}.')
+        if crop is not None and (crop[0] > size[0] or crop[1] > size[1]):
+            raise ValueError(f'crop {list(crop)} is larger than size {list(size)}.')
+        if num_clips is not None and num_clips < 1:
+            raise ValueError(f'num_clips must be at least 1, got {num_clips}.')
+        if not cache_gb > 0:
+            raise ValueError(f'cache_gb must be positive, got {cache_gb}.')
+        augmentation = ClipAugmentation(crop_scale, brightness, contrast, saturation, hue, mirror)
+        self.task, self.split, self.labels = task, split, index.labels
+        self._num_frames, self._clip_seconds = num_frames, clip_seconds
+        self._window, self._crop, self._rate_hz = window, crop, index.rate_hz
+        self._size, self._fit = tuple(size), fit
+        self._augmentation = augmentation if augment and split == 'train' else None
+        self._mirrored = _mirrored_labels(index)
+        self._scaler, self._problems = FrameScaler((size[0], size[1]), fit), problem_log()
+        self._prober = Prober(index.rate_hz)
+        self._cache: ClipCache | None = None
+        if cache_dir is not None:
+            self._cache = ClipCache(Path(cache_dir).expanduser(), int(cache_gb * 1e9))
+        self._report_missing(index)
+        entries = index.entries
+        if num_clips is not None and num_clips < len(entries):
+            entries = [entries[i * len(entries) // num_clips] for i in range(num_clips)]
+        self.entries, self.facts = self._decodable(entries)
+        self._report_never_shown()
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
+    def __getitem__(self, index: int) -> ClipSample:
+        label = self.entries[index].label
+        frames = self._frames(index)
+        if self._augmentation is not None:
+            frames, is_mirrored = self._augmentation(
+                frames, crop=self._crop, may_mirror=self._mirrored[label] is not None
+            )
+            mirrored = self._mirrored[label]
+            label = mirrored if is_mirrored and mirrored is not None else label
+        return ClipSample(torch.from_numpy(frames), label, index)
+
+    def describe(self, index: int) -> str:
+        """Return the file of a clip, and its frames if they are a part of it."""
+        path, frames = self.entries[index].path, self.entries[index].frames
+        return str(path) if frames is None else f'{path}, frames {frames[0]} to {frames[1] - 1}'
+
+    # -- At the start ------------------------------------------------------------------------
+
+    def _report_missing(self, index: ClipIndex) -> None:
+        if index.missing:
+            named = ', '.join(index.missing[:_MAX_NAMED])
+            more = ', ...' if len(index.missing) > _MAX_NAMED else ''
+            count = f'{len(index.missing)} of {len(index.missing) + len(index.entries)}'
+            reason = f'{count} clips that the lists name are not there: {named}{more}'
+            self._problems.tell(f'{self.task} {self.split}', 'missing', reason)
+
+    def _decodable(self, entries: list[ClipEntry]) -> tuple[list[ClipEntry], list[VideoFacts]]:
+        good, known = [], []
+        for entry, facts in zip(entries, self._prober.facts(entries)):
+            if isinstance(facts, VideoError):
+                self._problems.tell(entry.path, 'left out', str(facts))
+                continue
+            if facts.problem:
+                self._problems.tell(entry.path, 'repaired', facts.problem)
+            good.append(entry)
+            known.append(facts)
+        if not good:
+            raise ValueError(
+                f"task '{self.task}', split '{self.split}': none of its videos can be decoded, "
+                f'of {len(entries)} such as {entries[0].path if entries else "none"}.'
+            )
+        return good, known
+
+    def _report_never_shown(self) -> None:
+        shown = {entry.label for entry in self.entries}
+        never = [name for i, name in enumerate(self.labels) if i not in shown]
+        if self.split == 'train' and never:
+            _LOGGER.warning(
+                "task '%s': the training split has no video of %s: never learnt.",
+                self.task,
+                never,
+            )
+
+    # -- One clip ----------------------------------------------------------------------------
+
+    def _frames(self, index: int) -> Frame:
+        """Return the frames of a clip, or of the next one of its class if it is gone."""
+        for other in self._stand_ins(index):
+            try:
+                frames = self._sampled(other)
+            except (VideoError, OSError) as error:
+                last = error
+                continue
+            if other != index:
+                path = self.entries[index].path
+                self._problems.tell(
+                    path, 'replaced', f"gone since the start, by '{self.entries[other].path}'"
+                )
+            return frames
+        name = self.labels[self.entries[index].label]
+        raise VideoError(f"none of the videos of class '{name}' can be decoded any more: {last}")
+
+    def _stand_ins(self, index: int) -> Iterator[int]:
+        label = self.entries[index].label
+        for offset in range(len(self)):
+            other = (index + offset) % len(self)
+            if self.entries[other].label == label:
+                yield other
+
+    def _sampled(self, index: int) -> Frame:
+        entry, facts = self.entries[index], self.facts[index]
+        times_sec = sample_times(
+            facts,
+            self._num_frames,
+            window=self._window,
+            clip_seconds=self._clip_seconds,
+            is_random=self.split == 'train',
+        )
+        if self._cache is not None and (cached := self._cached(self._cache, entry, facts)):
+            return cached.frames[nearest_frames(cached.times_sec, times_sec)]
+        damage: list[str] = []
+        if entry.path.is_dir():
+            places = nearest_frames(self._picture_times(facts), times_sec)
+            first = round(facts.first_sec * self._rate_hz)
+            frames = self._pictures(entry, facts, [first + place for place in places], damage)
+        else:
+            within = (facts.first_sec, facts.last_sec)
+            frames = read_frames(
+                entry.path, times_sec, self._scaler, damage.append, within_sec=within
+            )
+        self._tell_damage(entry, ''.join(damage))
+        return np.stack(frames)
+
+    def _pictures(
+        self, entry: ClipEntry, facts: VideoFacts, indices: list[int], damage: list[str]
+    ) -> list[Frame]:
+        first = round(facts.first_sec * self._rate_hz)
+        within = range(first, first + facts.num_frames)
+        return read_pictures(
+            entry.path, indices, self._scaler.of_rgb, damage.append, within=within
+        )
+
+    def _picture_times(self, facts: VideoFacts) -> np.ndarray:
+        first = round(facts.first_sec * self._rate_hz)
+        return np.arange(first, first + facts.num_frames) / self._rate_hz
+
+    def _tell_damage(self, entry: ClipEntry, damage: str) -> None:
+        if damage:
+            self._problems.tell(entry.path, 'repaired', damage)
+
+    # -- The cache ---------------------------------------------------------------------------
+
+    def _cached(self, cache: ClipCache, entry: ClipEntry, facts: VideoFacts) -> CachedClip | None:
+        """Return a clip from the cache, decoded first where it is not there yet."""
+        key = cache_key(
+            content=self._prober.content_hash(entry.path),
+            range=[facts.first_sec, facts.last_sec, facts.num_frames],
+            rate_hz=self._rate_hz if entry.path.is_dir() else None,
+            size=self._size,
+            fit=self._fit,
+            version=VERSION,
+        )
+        clip = cache.load(key)
+        if clip is None:
+            damage: list[str] = []
+            num_bytes = facts.num_frames * self._size[0] * self._size[1] * 3
+            try:
+                cache.store(
+                    key,
+                    self._decoded(entry, facts, damage),
+                    size_hint=num_bytes,
+                    damage=lambda: '; '.join(dict.fromkeys(damage)),
+                )
+            except (CacheFullError, OSError) as error:
+                self._problems.tell('cache_dir', 'not used', f'clips are decoded anew, as {error}')
+                return None
+            clip = cache.load(key)
+        if clip is not None:
+            self._tell_damage(entry, clip.damage)
+        return clip
+
+    def _decoded(
+        self, entry: ClipEntry, facts: VideoFacts, damage: list[str]
+    ) -> Iterator[tuple[float, Frame]]:
+        if not entry.path.is_dir():
+            within = (facts.first_sec, facts.last_sec)
+            for time_sec, frame in decode_range(entry.path, within, damage.append):
+                yield time_sec, self._scaler(frame)
+            return
+        times_sec = self._picture_times(facts).tolist()
+        first = round(facts.first_sec * self._rate_hz)
+        for start in range(0, facts.num_frames, _PICTURES_AT_ONCE):
+            some = times_sec[start : start + _PICTURES_AT_ONCE]
+            places = list(range(first + start, first + start + len(some)))
+            yield from zip(some, self._pictures(entry, facts, places, damage))
+
+
+def nearest_frames(frame_times_sec: np.ndarray, times_sec: list[float]) -> list[int]:
+    """
+    Return which frames lie nearest to given times, of two at the same distance the later one.
+
+    :param frame_times_sec: Ascending, ``[N]``; not empty.
+    """
+    last = len(frame_times_sec) - 1
+    later = np.searchsorted(frame_times_sec, times_sec, side='left')
+    before, after = np.maximum(later - 1, 0), np.minimum(later, last)
+    times = np.asarray(times_sec)
+    is_before = times - frame_times_sec[before] < frame_times_sec[after] - times
+    return np.where((later > last) | ((later > 0) & is_before), before, after).tolist()
+
+
+def _mirrored_labels(index: ClipIndex) -> list[int | None]:
+    """Return the label of each class's mirror image; nothing where it must not be mirrored."""
+    if index.mirrored is None:
+        return [None] * len(index.labels)
+    numbers = {name: number for number, name in enumerate(index.labels)}
+    # The mirror image of what is a class here may be none.
+    return [numbers.get(index.mirrored.get(name, name)) for name in index.labels]
