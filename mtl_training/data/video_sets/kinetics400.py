@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 import os
 from pathlib import Path
 
-from mtl_training.data.video_sets.kinetics_lists import rows, spelling
+from mtl_training.data.video_sets.kinetics_lists import Row, rows, spelling
 from mtl_training.data.video_sets.lists import (
     find_file,
     find_folder,
@@ -57,31 +57,37 @@ def kinetics400(
     """
     check_split(split)
     official = official_split(split, val_share)
-    labels = _labels(_list(root, 'train', lists or {}))
+    train, path = (_list(root, name, lists or {}) for name in ('train', official))
+    train_rows = rows(train)
+    labels = _labels(train_rows)
     folders = _folders(root, official, videos or {})
-    entries = _entries(_list(root, official, lists or {}), folders[0], labels)
+    # That of train is long: it is read once.
+    listed = train_rows if path == train else rows(path)
+    entries = _entries(path, listed, folders[0], labels)
     if val_share and official == 'train':
         entries = held_out(entries, split, val_share)
     entries, missing = _located(entries, folders, labels)
     return ClipIndex(labels, entries, missing, mirrored={})
 
 
-def _labels(path: Path) -> tuple[str, ...]:
+def _labels(train_rows: Sequence[tuple[int, Row]]) -> tuple[str, ...]:
     spelt: dict[str, str] = {}
-    for _, row in rows(path):
-        spelt.setdefault(spelling(row.label), row.label)
-    return tuple(sorted(spelt.values()))
+    for label in sorted({row.label for _, row in train_rows}):
+        spelt.setdefault(spelling(label), label)
+    return tuple(spelt.values())
 
 
-def _entries(path: Path, folder: Path, labels: tuple[str, ...]) -> list[ClipEntry]:
+def _entries(
+    path: Path, listed: Sequence[tuple[int, Row]], folder: Path, labels: tuple[str, ...]
+) -> list[ClipEntry]:
     label_of = {spelling(name): label for label, name in enumerate(labels)}
+    inner = [folder / name for name in labels]
     entries = []
-    for number, row in rows(path):
+    for number, row in listed:
         label = label_of.get(spelling(row.label))
         if label is None:
             raise line_error(path, number, row.label, 'a label of the train list')
-        file = folder / labels[label] / f'{row.stem}.mp4'
-        entries.append(ClipEntry(file, label, group=row.youtube_id))
+        entries.append(ClipEntry(inner[label] / f'{row.stem}.mp4', label, group=row.youtube_id))
     return entries
 
 
@@ -92,10 +98,11 @@ def _located(
     spelt = [spelling(label) for label in labels]
     found, missing = [], []
     for entry in entries:
-        keys = ((spelt[entry.label], entry.path.stem), ('', entry.path.stem))
-        path = next((here[key] for here in files for key in keys if key in here), None)
-        if path:
-            found.append(entry._replace(path=Path(path)))
+        stem = entry.path.stem
+        keys = ((spelt[entry.label], stem), ('', stem))
+        place = next((here[key] for here in files for key in keys if key in here), None)
+        if place:
+            found.append(entry._replace(path=place[0] / place[1]))
         else:
             missing.append(str(entry.path))
     if not found:
@@ -106,18 +113,19 @@ def _located(
     return found, missing
 
 
-def _files(folder: Path) -> dict[tuple[str, str], str]:
-    # By class ('' where the folder is flat) and name.
+def _files(folder: Path) -> dict[tuple[str, str], tuple[Path, str]]:
+    # Folder and name by class ('' where the folder is flat) and name without suffix.
     with os.scandir(folder) as found:
         content = sorted((entry.name, entry.is_dir()) for entry in found)
-    places = [('', '', name) for name, is_folder in content if not is_folder]
-    for inner in (name for name, is_folder in content if is_folder):
-        places += [(spelling(inner), inner, name) for name in sorted(names_in(folder / inner))]
-    files: dict[tuple[str, str], str] = {}
-    for label, inner, name in places:
-        stem, suffix = os.path.splitext(name)
-        if suffix.lower() in SUFFIXES:
-            files.setdefault((label, stem), os.path.join(folder, inner, name))
+    places = [('', folder, [name for name, is_folder in content if not is_folder])]
+    for inner in (folder / name for name, is_folder in content if is_folder):
+        places.append((spelling(inner.name), inner, sorted(names_in(inner))))
+    files: dict[tuple[str, str], tuple[Path, str]] = {}
+    for label, place, names in places:
+        for name in names:
+            stem, suffix = os.path.splitext(name)
+            if suffix.lower() in SUFFIXES:
+                files.setdefault((label, stem), (place, name))
     return files
 
 

@@ -201,6 +201,9 @@ def test_a_test_list_with_labels_is_read(root):
 
 
 def test_what_is_missing_says_which_layout_was_expected(root):
+    with pytest.raises(ValueError, match=rf"no file 'annotations/test\.csv' or .*; {LAYOUT}"):
+        kinetics400('test', root=str(root))
+    write_list(root / 'annotations' / 'test.csv', rows('val'))
     with pytest.raises(ValueError, match=f"no folder 'test' or 'videos_test'; {LAYOUT}"):
         kinetics400('test', root=str(root))
     with pytest.raises(ValueError, match=f"no file 'k.csv'; {LAYOUT}"):
