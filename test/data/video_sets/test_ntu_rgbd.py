@@ -12,7 +12,14 @@ from mtl_training.data.video_sets.ntu_partition import (
     read_partition,
     TABLE,
 )
-from mtl_training.data.video_sets.ntu_rgbd import is_training, ntu_rgbd, NtuName, parse_name
+from mtl_training.data.video_sets.ntu_rgbd import (
+    is_training,
+    ntu_rgbd,
+    NtuName,
+    parse_name,
+    SUBJECTS_120,
+    SUBJECTS_60,
+)
 import pytest
 
 SHARED = Path(__file__).parents[3].parent / 'shared'
@@ -85,6 +92,12 @@ def test_the_protocols_divide_real_names_as_published(protocol, train, test) -> 
     lines = (REAL / 'NTU_RGBD_samples_with_missing_skeletons.txt').read_text().split()
     trains = [is_training(parse_name(line), 60, protocol) for line in lines]
     assert (sum(trains), len(trains) - sum(trains)) == (train, test)
+
+
+def test_as_many_performers_train_as_published() -> None:
+    # Half of 40, and half of 106; those of the first half train in both.
+    assert (len(SUBJECTS_60), len(SUBJECTS_120)) == (20, 53)
+    assert {p for p in SUBJECTS_120 if p <= 40} == SUBJECTS_60
 
 
 @needs_real_names
@@ -262,3 +275,13 @@ def test_names_of_sides_are_swapped() -> None:
     }
     assert mirrored_names(('wave left', 'clap')) is None
     assert mirrored_names(('upright', 'leftover')) == {}
+
+
+@needs_real_names
+def test_the_real_clip_is_listed() -> None:
+    index = ntu_rgbd('train', root=str(REAL), version=60)
+    assert [entry.path.name for entry in index.entries] == ['S001C001P001R001A001_rgb.avi']
+    assert index.labels[index.entries[0].label] == 'drink water'
+    names = (REAL / 'label_map_ntu60.txt').read_text().splitlines()
+    assert len(names) == len(index.labels)
+    assert [a for a, b in zip(names, index.labels) if a != b] == []
