@@ -1,23 +1,20 @@
 """The source's four sets of actions and gestures: configs, mappings, and classes."""
 
+import inspect
 from itertools import product
 from pathlib import Path
 
 from mtl_training.config import load_config, TrainingConfig
-from mtl_training.data.video_sets.isogd import isogd
-from mtl_training.data.video_sets.merged import merged
 from mtl_training.data.video_sets.ntu_partition import read_partition
-from mtl_training.data.video_sets.ntu_rgbd import ntu_rgbd
 from mtl_training.data.video_sets.nvgesture import nvgesture
-from mtl_training.data.video_sets.ucf101 import ucf101
 from mtl_training.data.videos import registry
+from mtl_training.data.videos.clips import VideoClips
 from mtl_training.data.videos.index import ClipIndex, SPLITS
 import pytest
 
 ROOT = Path(__file__).parents[3]
 CONFIGS = ROOT / 'config' / 'training'
 SETS = (1, 2, 3, 4)
-FUNCTIONS = (ucf101, isogd, nvgesture, ntu_rgbd, merged)
 # Classes of the action and of the gesture task; UCF101 and IsoGD and NVGesture have 101, 249 and
 # 25, and two of NVGesture's are NTU's.
 NUM_CLASSES = {1: (101, 249), 2: (101, 25), 3: (96, 24 + 249), 4: (96, 24 + 25 - 2)}
@@ -81,14 +78,13 @@ def _folders(tmp_path, monkeypatch) -> None:
     # Roots and mappings of the shipped configs are seen from where the command is run.
     (tmp_path / 'config').symlink_to(ROOT / 'config')
     monkeypatch.chdir(tmp_path)
-    for function in FUNCTIONS:
-        monkeypatch.setitem(registry.VIDEO_SETS, function.__name__, function)
 
 
 def index_of(config: TrainingConfig, task: str, split: str) -> ClipIndex:
     data = config.data[task]
     index, rest = registry.build_index(data.dataset, split, data.of_split(split), task)
-    assert rest == {}
+    assert rest == {'window': 'whole'}
+    assert rest.keys() <= inspect.signature(VideoClips).parameters.keys()
     return index
 
 
@@ -153,12 +149,12 @@ def test_a_users_line_merges_a_number_with_a_name(tmp_path) -> None:
 
 def test_gestures_that_are_only_alike_are_merged_by_removing_a_sign(tmp_path) -> None:
     text = (CONFIGS / 'mappings' / 'ntu_nvgesture.yaml').read_text()
-    settings = load_config(CONFIGS / 'set4.yaml').data['gesture'].settings
     (tmp_path / 'm.yaml').write_text(
         '\n'.join(
             line.removeprefix('# ') if 'nvgesture/' in line else line for line in text.splitlines()
         )
     )
-    index = merged('train', **{**settings, 'mapping': str(tmp_path / 'm.yaml')})
+    settings = [('data.gesture.settings.mapping', str(tmp_path / 'm.yaml'))]
+    index = index_of(load_config(CONFIGS / 'set4.yaml', settings), 'gesture', 'train')
     assert len(index.labels) == 24 + 25 - 5
     assert not {'OK', 'thumbs up', 'one', 'two', 'shake hand'} & set(index.labels)
