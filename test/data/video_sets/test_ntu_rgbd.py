@@ -17,8 +17,8 @@ from mtl_training.data.video_sets.ntu_rgbd import (
     ntu_rgbd,
     NtuName,
     parse_name,
-    SUBJECTS_120,
     SUBJECTS_60,
+    SUBJECTS_120,
 )
 import pytest
 
