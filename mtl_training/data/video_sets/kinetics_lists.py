@@ -56,7 +56,7 @@ def parse_header(path: Path, number: int, line: str) -> dict[str, int]:
     :return: The place of each of ``COLUMNS``; there may be others, such as split and is_cc.
     :raises ValueError: If one of them is missing.
     """
-    names = [name.lower() for name in _fields(path, number, line, _HEADER)]
+    names = _fields(path, number, line, _HEADER)
     absent = [column for column in COLUMNS if column not in names]
     if absent:
         expected = _LABELLED if absent == ['label'] else _HEADER
