@@ -46,7 +46,7 @@ class ClipCache:
     """
 
     def __init__(self, folder: Path, limit: int) -> None:
-        self._folder, self._limit = folder, limit
+        self.folder, self._limit = folder, limit
         folder.mkdir(parents=True, exist_ok=True)
         with self._locked() as counter:
             self._remove_partial()
@@ -114,7 +114,7 @@ class ClipCache:
     def _new_partial(self) -> BinaryIO:
         """Open a file that is locked as long as its writer lives."""
         while True:
-            file = (self._folder / f'{uuid4().hex}{_PARTIAL}').open('w+b')
+            file = (self.folder / f'{uuid4().hex}{_PARTIAL}').open('w+b')
             fcntl.flock(file, fcntl.LOCK_EX)
             # Another process that starts may have removed it before it was locked.
             if os.fstat(file.fileno()).st_nlink:
@@ -122,7 +122,7 @@ class ClipCache:
             file.close()
 
     def _path(self, key: str) -> Path:
-        return self._folder / key[:2] / f'{key}.clip'
+        return self.folder / key[:2] / f'{key}.clip'
 
     def _used(self) -> int:
         with self._locked() as counter:
@@ -130,12 +130,12 @@ class ClipCache:
 
     @contextmanager
     def _locked(self) -> Iterator[BinaryIO]:
-        with (self._folder / 'size').open('a+b') as counter:
+        with (self.folder / 'size').open('a+b') as counter:
             fcntl.flock(counter, fcntl.LOCK_EX)  # released by the system when the process ends
             yield counter
 
     def _remove_partial(self) -> None:
-        for path in self._folder.glob(f'*{_PARTIAL}'):
+        for path in self.folder.glob(f'*{_PARTIAL}'):
             with suppress(OSError), path.open('rb') as file:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 path.unlink()

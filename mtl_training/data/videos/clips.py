@@ -6,22 +6,19 @@ from collections.abc import Iterator
 import logging
 from pathlib import Path
 
-from mtl_training.data.decoding import decode_range, Frame, read_frames, VideoError, VideoFacts
+from mtl_training.data.decoding import Frame, VideoError, VideoFacts
 from mtl_training.data.sample import ClipSample
 from mtl_training.data.videos.augmentation import ClipAugmentation
-from mtl_training.data.videos.clip_cache import cache_key, CachedClip, CacheFullError, ClipCache
+from mtl_training.data.videos.clip_cache import ClipCache
 from mtl_training.data.videos.index import ClipEntry, ClipIndex
-from mtl_training.data.videos.pictures import read_pictures
 from mtl_training.data.videos.probing import Prober
 from mtl_training.data.videos.problems import problem_log
+from mtl_training.data.videos.reading import ClipReader
 from mtl_training.data.videos.sampling import sample_times, WINDOWS
-from mtl_training.data.videos.scaling import FrameScaler, VERSION
-import numpy as np
 import torch
 
 _LOGGER = logging.getLogger(__name__)
 _MAX_NAMED = 5
-_PICTURES_AT_ONCE = 64
 
 
 class VideoClips:
@@ -89,20 +86,19 @@ class VideoClips:
         augmentation = ClipAugmentation(crop_scale, brightness, contrast, saturation, hue, mirror)
         self.task, self.split, self.labels = task, split, index.labels
         self._num_frames, self._clip_seconds = num_frames, clip_seconds
-        self._window, self._crop, self._rate_hz = window, crop, index.rate_hz
-        self._size, self._fit = tuple(size), fit
+        self._window, self._crop = window, crop
         self._augmentation = augmentation if augment and split == 'train' else None
         self._mirrored = _mirrored_labels(index)
-        self._scaler, self._problems = FrameScaler((size[0], size[1]), fit), problem_log()
-        self._prober = Prober(index.rate_hz)
-        self._cache: ClipCache | None = None
+        self._problems, prober = problem_log(), Prober(index.rate_hz)
+        cache = None
         if cache_dir is not None:
-            self._cache = ClipCache(Path(cache_dir).expanduser(), int(cache_gb * 1e9))
+            cache = ClipCache(Path(cache_dir).expanduser(), int(cache_gb * 1e9))
+        self._read = ClipReader((size[0], size[1]), fit, index.rate_hz, prober, cache)
         self._report_missing(index)
         entries = index.entries
         if num_clips is not None and num_clips < len(entries):
             entries = [entries[i * len(entries) // num_clips] for i in range(num_clips)]
-        self.entries, self.facts = self._decodable(entries)
+        self.entries, self.facts = self._decodable(prober, entries)
         self._report_never_shown()
 
     def __len__(self) -> int:
@@ -134,9 +130,11 @@ class VideoClips:
             reason = f'{count} clips that the lists name are not there: {named}{more}'
             self._problems.tell(f'{self.task} {self.split}', 'missing', reason)
 
-    def _decodable(self, entries: list[ClipEntry]) -> tuple[list[ClipEntry], list[VideoFacts]]:
+    def _decodable(
+        self, prober: Prober, entries: list[ClipEntry]
+    ) -> tuple[list[ClipEntry], list[VideoFacts]]:
         good, known = [], []
-        for entry, facts in zip(entries, self._prober.facts(entries)):
+        for entry, facts in zip(entries, prober.facts(entries)):
             if isinstance(facts, VideoError):
                 self._problems.tell(entry.path, 'left out', str(facts))
                 continue
@@ -188,7 +186,7 @@ class VideoClips:
                 yield other
 
     def _sampled(self, index: int) -> Frame:
-        entry, facts = self.entries[index], self.facts[index]
+        facts = self.facts[index]
         times_sec = sample_times(
             facts,
             self._num_frames,
@@ -196,97 +194,7 @@ class VideoClips:
             clip_seconds=self._clip_seconds,
             is_random=self.split == 'train',
         )
-        if self._cache is not None and (cached := self._cached(self._cache, entry, facts)):
-            return cached.frames[nearest_frames(cached.times_sec, times_sec)]
-        damage: list[str] = []
-        if entry.path.is_dir():
-            places = nearest_frames(self._picture_times(facts), times_sec)
-            first = round(facts.first_sec * self._rate_hz)
-            frames = self._pictures(entry, facts, [first + place for place in places], damage)
-        else:
-            within = (facts.first_sec, facts.last_sec)
-            frames = read_frames(
-                entry.path, times_sec, self._scaler, damage.append, within_sec=within
-            )
-        self._tell_damage(entry, ''.join(damage))
-        return np.stack(frames)
-
-    def _pictures(
-        self, entry: ClipEntry, facts: VideoFacts, indices: list[int], damage: list[str]
-    ) -> list[Frame]:
-        first = round(facts.first_sec * self._rate_hz)
-        within = range(first, first + facts.num_frames)
-        return read_pictures(
-            entry.path, indices, self._scaler.of_rgb, damage.append, within=within
-        )
-
-    def _picture_times(self, facts: VideoFacts) -> np.ndarray:
-        first = round(facts.first_sec * self._rate_hz)
-        return np.arange(first, first + facts.num_frames) / self._rate_hz
-
-    def _tell_damage(self, entry: ClipEntry, damage: str) -> None:
-        if damage:
-            self._problems.tell(entry.path, 'repaired', damage)
-
-    # -- The cache ---------------------------------------------------------------------------
-
-    def _cached(self, cache: ClipCache, entry: ClipEntry, facts: VideoFacts) -> CachedClip | None:
-        """Return a clip from the cache, decoded first where it is not there yet."""
-        key = cache_key(
-            content=self._prober.content_hash(entry.path),
-            range=[facts.first_sec, facts.last_sec, facts.num_frames],
-            rate_hz=self._rate_hz if entry.path.is_dir() else None,
-            size=self._size,
-            fit=self._fit,
-            version=VERSION,
-        )
-        clip = cache.load(key)
-        if clip is None:
-            damage: list[str] = []
-            num_bytes = facts.num_frames * self._size[0] * self._size[1] * 3
-            try:
-                cache.store(
-                    key,
-                    self._decoded(entry, facts, damage),
-                    size_hint=num_bytes,
-                    damage=lambda: '; '.join(dict.fromkeys(damage)),
-                )
-            except (CacheFullError, OSError) as error:
-                self._problems.tell('cache_dir', 'not used', f'clips are decoded anew, as {error}')
-                return None
-            clip = cache.load(key)
-        if clip is not None:
-            self._tell_damage(entry, clip.damage)
-        return clip
-
-    def _decoded(
-        self, entry: ClipEntry, facts: VideoFacts, damage: list[str]
-    ) -> Iterator[tuple[float, Frame]]:
-        if not entry.path.is_dir():
-            within = (facts.first_sec, facts.last_sec)
-            for time_sec, frame in decode_range(entry.path, within, damage.append):
-                yield time_sec, self._scaler(frame)
-            return
-        times_sec = self._picture_times(facts).tolist()
-        first = round(facts.first_sec * self._rate_hz)
-        for start in range(0, facts.num_frames, _PICTURES_AT_ONCE):
-            some = times_sec[start : start + _PICTURES_AT_ONCE]
-            places = list(range(first + start, first + start + len(some)))
-            yield from zip(some, self._pictures(entry, facts, places, damage))
-
-
-def nearest_frames(frame_times_sec: np.ndarray, times_sec: list[float]) -> list[int]:
-    """
-    Return which frames lie nearest to given times, of two at the same distance the later one.
-
-    :param frame_times_sec: Ascending, ``[N]``; not empty.
-    """
-    last = len(frame_times_sec) - 1
-    later = np.searchsorted(frame_times_sec, times_sec, side='left')
-    before, after = np.maximum(later - 1, 0), np.minimum(later, last)
-    times = np.asarray(times_sec)
-    is_before = times - frame_times_sec[before] < frame_times_sec[after] - times
-    return np.where((later > last) | ((later > 0) & is_before), before, after).tolist()
+        return self._read(self.entries[index], facts, times_sec)
 
 
 def _mirrored_labels(index: ClipIndex) -> list[int | None]:

@@ -11,6 +11,7 @@ from mtl_training.data.video_sets.hmdb51 import hmdb51
 from mtl_training.data.video_sets.isogd import isogd
 from mtl_training.data.video_sets.jester import jester
 from mtl_training.data.video_sets.kinetics400 import kinetics400
+from mtl_training.data.video_sets.merged import merged
 from mtl_training.data.video_sets.ntu_rgbd import ntu_rgbd
 from mtl_training.data.video_sets.nvgesture import nvgesture
 from mtl_training.data.video_sets.ucf101 import ucf101
@@ -25,6 +26,7 @@ VIDEO_SETS: dict[str, Callable[..., ClipIndex]] = {
     'isogd': isogd,
     'jester': jester,
     'kinetics400': kinetics400,
+    'merged': merged,
     'ntu_rgbd': ntu_rgbd,
     'nvgesture': nvgesture,
     'ucf101': ucf101,

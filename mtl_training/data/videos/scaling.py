@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
+from fractions import Fraction
 from typing import Any, cast, NamedTuple
 
 import av
@@ -78,7 +79,7 @@ class FrameScaler:
             width=frame.width,
             height=frame.height,
             format=frame.format,
-            time_base=frame.time_base,
+            time_base=frame.time_base or Fraction(1, 1000),
         )
         crop = f'{columns.window}:{rows.window}:{columns.start}:{rows.start}:exact=1'
         filters = (
