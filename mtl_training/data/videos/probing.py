@@ -100,6 +100,7 @@ class Prober:
     def __init__(self, rate_hz: float, index: ProbeIndex | None = None) -> None:
         self._rate_hz = rate_hz
         self._index = index or ProbeIndex(default_index())
+        self._hashes: dict[str, str] = {}
 
     def facts(self, entries: Sequence[ClipEntry]) -> list[VideoFacts | VideoError]:
         """
@@ -127,12 +128,16 @@ class Prober:
 
         :raises OSError: If it is gone.
         """
-        key = f'hash of {_identity(path)}'
-        known = self._index.read([key])
-        if key not in known:
-            known = {key: _hash(path)}
-            self._index.write(known)
-        return str(known[key])
+        # A folder does not change when the content of one of its files does.
+        files = list_pictures(path) if path.is_dir() else []
+        key = ' '.join(['hash of', *map(_identity, [path, *files])])
+        if key not in self._hashes:
+            known = self._index.read([key])
+            if key not in known:
+                known = {key: _hash(path)}
+                self._index.write(known)
+            self._hashes[key] = str(known[key])
+        return self._hashes[key]
 
     def _key(self, entry: ClipEntry) -> str:
         """Return the key of an entry, empty if its file is gone."""
