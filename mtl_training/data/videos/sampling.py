@@ -45,6 +45,7 @@ def _whole(facts: VideoFacts, num_frames: int, *, is_random: bool) -> list[float
     # A frame is shown from half a period before its time to half a period after it.
     period_sec = (facts.last_sec - facts.first_sec) / max(1, facts.num_frames - 1)
     segment_sec = period_sec * facts.num_frames / num_frames
-    start_sec = facts.first_sec - period_sec / 2
+    # A little later, so that a time between two frames is the second one's, as in counting.
+    start_sec = facts.first_sec - period_sec * (0.5 - 1e-6)
     places = [random.random() if is_random else 0.5 for _ in range(num_frames)]
     return [start_sec + segment_sec * (i + place) for i, place in enumerate(places)]

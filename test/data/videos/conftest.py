@@ -42,10 +42,10 @@ def write_video(
             stream.codec_context.time_base = Fraction(1, 10 * rate)
         if with_sound:
             sound = container.add_stream('aac', rate=16000, layout='mono')
-            samples = av.AudioFrame(format='fltp', layout='mono', samples=1024)
-            samples.sample_rate = 16000
             for i in range(16 * num_frames // rate):
-                samples.pts = 1024 * i
+                silence = np.zeros((1, 1024), np.float32)
+                samples = av.AudioFrame.from_ndarray(silence, format='fltp', layout='mono')
+                samples.sample_rate, samples.pts = 16000, 1024 * i
                 container.mux(sound.encode(samples))
         for i, picture in enumerate(pictures[:num_frames]):
             frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format='rgb24')
@@ -70,6 +70,19 @@ def write_pictures(folder: Path, num_frames: int, *, pattern: str = '{:05d}.jpg'
 def shown(frames: Sequence[np.ndarray]) -> list[int]:
     """Return which frame of a written video each frame is."""
     return [round(float(np.asarray(frame, float).mean()) / 4) for frame in frames]
+
+
+def cut_off(path: Path, share: float = 0.5) -> None:
+    """Leave only a part of the pictures of a video, AVI or Matroska."""
+    content = path.read_bytes()
+    start = max(content.find(b'movi'), content.find(b'\x1f\x43\xb6\x75'))
+    assert start > 0
+    path.write_bytes(content[: start + int(share * (len(content) - start))])
+
+
+@pytest.fixture(name='cut_off')
+def _cut_off() -> Callable[..., None]:
+    return cut_off
 
 
 @pytest.fixture(name='write_video')
