@@ -25,6 +25,10 @@ COMMANDS = {
         'mtl_training.commands.import_weights',
         'make a checkpoint from published weights',
     ),
+    'datasets': (
+        'mtl_training.commands.datasets',
+        'describe, check or copy the data sets of a config',
+    ),
     'scenes': ('mtl_training.commands.scenes', 'render synthetic scenes with their truth'),
     'list': ('mtl_training.commands.listing', 'name every method and data set'),
 }
@@ -35,8 +39,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     Run a command.
 
-    :return: The exit code: 0, 1 for a comparison with failed runs, 2 for wrong input, 130 for what
-        was stopped early.
+    :return: The exit code: 0, 1 for a comparison with failed runs or data sets with problems,
+        2 for wrong input, 130 for what was stopped early.
     """
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     if not arguments or arguments[0] in ('-h', '--help'):

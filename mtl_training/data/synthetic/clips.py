@@ -135,6 +135,10 @@ class SyntheticClips(torch.utils.data.Dataset[ClipSample]):
                 target = self.labels.index(FLIP_LABELS.get(label, label))
         return ClipSample(torch.from_numpy(frames), target, index)
 
+    def counts(self) -> list[int]:
+        """Return the number of clips of each label."""
+        return np.bincount(self._targets, minlength=len(self.labels)).tolist()
+
     @property
     def shape(self) -> tuple[int, ...]:
         """Shape of all frames, ``(N, T, H, W, 3)``."""

@@ -1,0 +1,230 @@
+"""A compact copy of the clips of a config, in the layout of your own videos."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+import hashlib
+import json
+import math
+import os
+from pathlib import Path
+import shutil
+from typing import Any
+
+from mtl_perception.checkpoint import write_atomically
+from mtl_perception.network.config import to_mapping
+from mtl_training.config import SPLITS, TrainingConfig
+from mtl_training.data.videos.index import ClipEntry, ClipIndex
+from mtl_training.data.videos.registry import index_settings
+from mtl_training.dataset_tools.listing import clip_index, lists_videos, warnings_of_data
+from mtl_training.dataset_tools.processes import in_processes
+from mtl_training.dataset_tools.transcoding import Copied, CopyJob, make_copy
+
+# Beyond what the trunk takes, for augmentation that crops.
+MARGIN = 1.25
+_TRIALS = 8  # copies that tell how much room the others need
+_SPARE = 1.2
+_MAX_STEM = 180  # bytes: file systems take 255, and a hash and a suffix follow
+Track = Callable[[Iterator[Any], int], Iterator[Any]]
+
+
+@dataclass(slots=True)
+class CopyPlan:
+    """
+    What is to be copied.
+
+    :param rows: Of the manifest: one per job, in the same order.
+    :param folders: Of all classes of all splits, also those without a clip.
+    :param missing: Per task and split, what its lists name and the disk lacks.
+    :param skipped: Tasks that have no videos, or whose data set is not there, and why.
+    :param notes: What the copy can't tell of its source.
+    """
+
+    jobs: list[CopyJob] = field(default_factory=list)
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    folders: list[Path] = field(default_factory=list)
+    missing: dict[str, list[str]] = field(default_factory=dict)
+    skipped: dict[str, str] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+
+def plan_copies(
+    config: TrainingConfig,
+    chosen: Sequence[tuple[str, str]],
+    out: Path,
+    *,
+    short_side: int | None = None,
+    max_rate_hz: float | None = None,
+) -> CopyPlan:
+    """
+    List what is to be copied, and where to: ``<out>/<task>/<split>/<class>/<name>.mp4``.
+
+    :param short_side: Of the copies; ``None``: what the task's trunk takes, and a margin.
+    :raises ValueError: If there is nothing to copy, or a folder holds what is none of it.
+    """
+    plan = CopyPlan()
+    for task, split in chosen:
+        if not lists_videos(config, task):
+            plan.skipped[task] = f"the data set '{config.data[task].dataset}' is not of videos"
+            continue
+        try:
+            with warnings_of_data():
+                index, _ = clip_index(config, task, split)
+        except (ValueError, OSError) as error:
+            plan.skipped[f'{task}, {split}'] = ' '.join(str(error).split())
+            continue
+        resize = config.network.trunks[config.network.tasks[task].trunk].preprocessing.resize
+        cover = (math.ceil(resize[0] * MARGIN), math.ceil(resize[1] * MARGIN))
+        _plan_split(plan, index, task, split, out, (cover, short_side, max_rate_hz))
+    if not plan.jobs:
+        reasons = '; '.join(f'{name}: {reason}' for name, reason in plan.skipped.items())
+        raise ValueError(f'there is nothing to copy: {reasons}.')
+    _refuse_strangers(plan)
+    return plan
+
+
+def _plan_split(
+    plan: CopyPlan,
+    index: ClipIndex,
+    task: str,
+    split: str,
+    out: Path,
+    looks: tuple[tuple[int, int], int | None, float | None],
+) -> None:
+    folders = [out / task / split / name for name in _folder_names(index.labels)]
+    plan.folders += folders
+    if index.missing:
+        plan.missing[f'{task}, {split}'] = index.missing
+    note = f'{task}: some clips may be mirrored in training; those of the copy never are'
+    if index.mirrored is not None and note not in plan.notes:
+        plan.notes.append(note)
+    for entry in index.entries:
+        target = folders[entry.label] / _file_name(entry)
+        plan.jobs.append(
+            CopyJob(str(entry.path), str(target), entry.frames, *looks, index.rate_hz)
+        )
+        plan.rows.append(
+            {
+                'file': str(target.relative_to(out)),
+                'source': str(entry.path),
+                'frames': entry.frames,
+                'task': task,
+                'split': split,
+                'label': index.labels[entry.label],
+                'group': entry.group,
+            }
+        )
+
+
+def _folder_names(labels: Sequence[str]) -> list[str]:
+    names = [_visible(label.replace('/', '_')) for label in labels]
+    if len(set(names)) != len(names):
+        twice = sorted({name for name in names if names.count(name) > 1})
+        raise ValueError(f'two classes would share a folder: {twice}.')
+    return names
+
+
+def _file_name(entry: ClipEntry) -> str:
+    # Files of different folders may have one name, and a file several ranges.
+    key = os.fsencode(entry.path) + repr(entry.frames).encode()
+    stem = entry.path.name if entry.path.is_dir() else entry.path.stem
+    if len(os.fsencode(stem)) > _MAX_STEM:
+        stem = os.fsencode(stem)[:_MAX_STEM].decode('utf-8', 'ignore')
+    return f'{_visible(stem)}-{hashlib.sha256(key).hexdigest()[:10]}.mp4'
+
+
+def _visible(name: str) -> str:
+    return f'_{name}' if name.startswith('.') else name
+
+
+def _refuse_strangers(plan: CopyPlan) -> None:
+    """Refuse what would be read as part of the copy and is none of it."""
+    expected = {Path(job.target) for job in plan.jobs}
+    known = set(plan.folders)
+    for split in sorted({folder.parent for folder in plan.folders}):
+        if not split.is_dir():
+            continue
+        for path in sorted(split.iterdir()):
+            inside = sorted(path.iterdir()) if path in known and path.is_dir() else [path]
+            strange = [p for p in inside if p not in expected and not p.name.startswith('.')]
+            if strange and (path in known or path.is_dir()):
+                raise ValueError(
+                    f"'{strange[0]}' is none of the copies of these data sets, and would be read "
+                    'as one: delete it, or name another folder with --out.'
+                )
+
+
+def copy_all(plan: CopyPlan, out: Path, *, jobs: int, track: Track) -> list[Copied]:
+    """
+    Make all copies that are not there, and the manifests.
+
+    :param track: Passes items on and shows how many of how many have come.
+    :return: What became of each job, in their order.
+    :raises ValueError: If the disk has not enough room for them.
+    """
+    for folder in plan.folders:
+        folder.mkdir(parents=True, exist_ok=True)
+    results: dict[CopyJob, Copied] = {}
+    # A list may name a clip twice.
+    distinct = list(dict.fromkeys(plan.jobs))
+    trials = distinct[:: max(1, len(distinct) // _TRIALS)][:_TRIALS]
+    rest = [job for job in distinct if job not in trials]
+
+    def work() -> Iterator[tuple[CopyJob, Copied | None]]:
+        yield from in_processes(make_copy, trials, min(jobs, len(trials)))
+        _check_room(out, [results[job] for job in trials], rest)
+        yield from in_processes(make_copy, rest, jobs)
+
+    for job, copied in track(work(), len(distinct)):
+        results[job] = copied or Copied('failed', problem='ends the process that decodes it')
+    found = [results[job] for job in plan.jobs]
+    _write_manifests(plan, found, out)
+    return found
+
+
+def _check_room(out: Path, trials: Sequence[Copied], rest: Sequence[CopyJob]) -> None:
+    made = [copied.num_bytes for copied in trials if copied.num_bytes]
+    num_new = sum(not Path(job.target).exists() for job in rest)
+    needed = _SPARE * num_new * sum(made) / max(1, len(made))
+    free = shutil.disk_usage(out).free
+    if needed > free:
+        raise ValueError(
+            f"'{out}' has {free / 1e9:.2f} GB free; the {num_new} copies that are left need about "
+            f'{needed / 1e9:.2f} GB, by the first {len(made)}.'
+        )
+
+
+def _write_manifests(plan: CopyPlan, found: Sequence[Copied], out: Path) -> None:
+    lines: dict[tuple[str, str], list[str]] = {}
+    for row, copied in zip(plan.rows, found):
+        if copied.status != 'failed':
+            lines.setdefault((row['task'], row['split']), []).append(json.dumps(row))
+    for (task, split), rows in lines.items():
+        write_atomically(out / task / f'{split}.jsonl', ('\n'.join(rows) + '\n').encode())
+
+
+def data_section(config: TrainingConfig, plan: CopyPlan, out: Path) -> dict[str, Any]:
+    """Return the section ``data`` that reads the copy, with how clips are read as it was."""
+    section: dict[str, Any] = {}
+    for task in dict.fromkeys(row['task'] for row in plan.rows):
+        block = to_mapping(config.data[task])
+        own = {*index_settings(config.data[task].dataset), 'task'}
+        for name in ('settings', *SPLITS):
+            block[name] = {key: v for key, v in block[name].items() if key not in own}
+        block['settings'] = {'root': str(out / task), **block['settings']}
+        block['dataset'] = 'folder'
+        section[task] = {name: v for name, v in block.items() if not _is_default(name, v)}
+    return section
+
+
+def _is_default(name: str, value: Any) -> bool:
+    return value == {} or (name.startswith('label_noise') and not value)
+
+
+def counts_of(found: Sequence[Copied]) -> Mapping[str, int]:
+    """Return how many copies were kept, made and failed."""
+    return {
+        status: sum(copied.status == status for copied in found)
+        for status in ('kept', 'made', 'failed')
+    }
