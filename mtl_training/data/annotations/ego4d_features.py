@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 from pickle import UnpicklingError
+import struct
 from uuid import uuid4
 
 from mtl_training.data.annotations.ego4d_rows import FeatureSet
@@ -23,6 +24,7 @@ _LOAD_ERRORS = (
     LookupError,
     OSError,
     RuntimeError,
+    struct.error,
     TypeError,
     UnpicklingError,
     ValueError,

@@ -3,6 +3,7 @@
 from concurrent.futures import ThreadPoolExecutor
 import os
 from pathlib import Path
+from threading import Barrier
 from typing import Any
 
 from hypothesis import given, settings
@@ -49,6 +50,7 @@ def test_the_published_file_is_read_once_and_then_not_needed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source = write(tmp_path / 'a.pt', features())
+    os.utime(source, (1_600_000_000.7, 1_600_000_000.7))  # published long ago
     open_features(source, tmp_path / 'cache', 8)
     monkeypatch.setattr(ego4d_features, 'load_features', lambda path, dim: pytest.fail('again'))
     open_features(source, tmp_path / 'cache', 8)
@@ -68,10 +70,15 @@ def test_features_that_were_extracted_anew_replace_the_array(tmp_path: Path, age
     np.testing.assert_array_equal(before, features().numpy())
 
 
-def test_many_writers_at_once_leave_one_whole_array(tmp_path: Path) -> None:
+def test_many_writers_at_once_leave_one_whole_array(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     source = write(tmp_path / 'a.pt', features(num_rows=500))
-    with ThreadPoolExecutor(8) as pool:
-        jobs = [pool.submit(open_features, source, tmp_path / 'cache', 8) for _ in range(8)]
+    meet = Barrier(4, timeout=30)
+    # Each of them has written all of its array before the first one puts it in its place.
+    monkeypatch.setattr(os, 'fsync', lambda descriptor: meet.wait())
+    with ThreadPoolExecutor(4) as pool:
+        jobs = [pool.submit(open_features, source, tmp_path / 'cache', 8) for _ in range(4)]
         for job in jobs:
             np.testing.assert_array_equal(job.result(), features(num_rows=500).numpy())
     assert [path.name for path in (tmp_path / 'cache').iterdir()] == ['a.npy']
@@ -115,16 +122,30 @@ def test_files_of_something_else_are_refused(tmp_path: Path, content: Any, messa
     assert not (tmp_path / 'cache').exists()
 
 
-@settings(max_examples=50)
-@given(content=st.binary(), cut=st.integers(0, 1500), flipped=st.integers(0, 1500))
+@pytest.mark.filterwarnings('ignore:Detected pickle protocol')  # where the damage is its number
+@pytest.mark.parametrize('zipped', [True, False])
+@settings(max_examples=100)
+@given(
+    content=st.binary(max_size=20),
+    place=st.floats(0, 1, exclude_max=True),
+    damage=st.integers(1, 255) | st.none(),
+)
 def test_damaged_files_are_refused_or_read(
-    content: bytes, cut: int, flipped: int, tmp_path_factory: pytest.TempPathFactory
+    zipped: bool,
+    content: bytes,
+    place: float,
+    damage: int | None,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
     path = tmp_path_factory.getbasetemp() / 'damaged.pt'
     if not content:
-        whole = bytearray(write(path, features()).read_bytes())
-        whole[flipped % len(whole)] ^= 0xFF
-        content = bytes(whole[:cut] if cut < len(whole) // 2 else whole)
+        torch.save(features(), path, _use_new_zipfile_serialization=zipped)
+        whole = bytearray(path.read_bytes())
+        at = int(place * len(whole))
+        # Cut off, or one byte is another.
+        content = bytes(whole[:at])
+        if damage is not None:
+            content += bytes([whole[at] ^ damage]) + bytes(whole[at + 1 :])
     path.write_bytes(content)
     try:
         assert load_features(path, 8).ndim == 2

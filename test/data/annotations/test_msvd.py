@@ -22,10 +22,10 @@ from mtl_training.data.annotations.msvd_captions import (
 )
 import pytest
 
-# Of the training split, the validation split and the test split; the last is not on disk.
+# Two of the training split, not in order, one of val and two of test; the last is not on disk.
 CLIPS = {
-    '-4wsuPCjDBc_5_15': 'vid1',
     'a_b_c-_D_0_9': 'vid1200',
+    '-4wsuPCjDBc_5_15': 'vid1',
     'mv89psg6zh4_33_46': 'vid1201',
     'klteYv1Uv9A_27_33': 'vid1970',
     'UNpFPxbcyoo_1_2': 'vid1301',

@@ -187,18 +187,22 @@ def test_annotations_of_another_format_are_refused(old: str, new: str, message: 
 @pytest.mark.parametrize(
     'declared',
     [
+        '<!DOCTYPE annotation>',
         '<!DOCTYPE a SYSTEM "file:///etc/hostname">',
         '<!DOCTYPE a [<!ENTITY b SYSTEM "file:///etc/hostname">]>',
         '<!DOCTYPE a [<!ENTITY b "bbbbbbbbbb"><!ENTITY c "&b;&b;&b;">]>',
     ],
 )
-@pytest.mark.parametrize('encoding', ['utf-8', 'utf-16'])
+@pytest.mark.parametrize(
+    ('encoding', 'message'),
+    [('utf-8', 'must not declare a document type or entities'), ('utf-16', 'is not XML')],
+)
 def test_files_that_declare_entities_are_refused(
-    tmp_path: Path, declared: str, encoding: str
+    tmp_path: Path, declared: str, encoding: str, message: str
 ) -> None:
     path = tmp_path / 'x.xml'
-    path.write_text(declared + XML.replace('horse', '&b;'), encoding=encoding)
-    with pytest.raises(ValueError, match=r"x.xml' (must not declare a document|is not XML)"):
+    path.write_text(declared + XML, encoding=encoding)
+    with pytest.raises(ValueError, match=rf"x.xml' {message}"):
         read_voc_boxes(path)
 
 
