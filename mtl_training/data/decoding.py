@@ -124,7 +124,8 @@ def read_frames(
     """
     Return the frames nearest to given times.
 
-    A frame that does not decode is left out, so that a good one beside it takes its place.
+    A frame that does not decode is left out, so that a good one beside it takes its place; and so
+    are those that build on it.
 
     :param times_sec: Ascending, in seconds after the first frame. Times after the last frame
         that decodes give that frame.
@@ -301,13 +302,19 @@ def _timed_frames(container: Any) -> Iterator[tuple[float, Any]]:
 
 
 def _frames(container: Any, stream: Any) -> Iterator[Any]:
+    is_broken = False
     # What the file lacks at its end can't be read any more.
     with suppress(av.FFmpegError):
         for packet in container.demux(stream):
-            try:
-                frames = packet.decode()
-            except av.FFmpegError:
-                # Damaged here; the next ones may be good again.
-                yield None
-                continue
-            yield from (None if frame.is_corrupt else frame for frame in frames)
+            for frame in _decoded(packet):
+                # What refers to a frame that is damaged is damaged, up to one that stands alone.
+                is_bad = frame is None or frame.is_corrupt
+                is_broken = is_bad or (is_broken and not frame.key_frame)
+                yield None if is_broken else frame
+
+
+def _decoded(packet: Any) -> list[Any]:
+    try:
+        return list(packet.decode())
+    except av.FFmpegError:
+        return [None]
