@@ -7,9 +7,11 @@ import math
 from pathlib import Path
 from statistics import median
 from typing import Any
+import warnings
 
 from matplotlib import pyplot as plt
 from mtl_training.dataset_tools.descriptions import SplitDescription
+from mtl_training.dataset_tools.listing import printable
 from mtl_training.reporting.drawing import save
 import numpy as np
 from rich.markup import escape
@@ -39,11 +41,9 @@ def table_of(found: Sequence[SplitDescription]) -> Table:
     table = Table(*(Column(name, overflow='fold') for name in columns), title='data sets')
     for described in found:
         if described.error:
-            table.add_row(
-                described.task, described.split, described.dataset, *('-',) * 4, 'not described'
-            )
+            table.add_row(described.task, described.split, described.dataset, *('-',) * 5)
             continue
-        table.add_row(*map(escape, _row(described)))
+        table.add_row(*(escape(printable(cell)) for cell in _row(described)))
     return table
 
 
@@ -95,7 +95,7 @@ def merged_table(described: SplitDescription) -> Table | None:
     table = Table('class', 'made of', 'clips of each part', title=title)
     for label, members, origins in rows:
         counts = ', '.join(f'{part}: {count:,}' for part, count in origins.items())
-        table.add_row(escape(label), escape(', '.join(members)), escape(counts))
+        table.add_row(*(escape(printable(cell)) for cell in (label, ', '.join(members), counts)))
     return table
 
 
@@ -163,13 +163,15 @@ def _draw_task(task: str, splits: Sequence[SplitDescription], path: Path) -> Non
         axes.flat[0].set_xscale('log')
     shown_unit = 'clips' if splits[0].unit == 'clips' else _unit_of(splits[0])
     names = [f'{d.split}: {sum(d.counts or []):,}' for d in splits]
-    figure.legend(
-        axes.flat[0].containers, names, loc='lower right', bbox_to_anchor=(1, 1), ncols=len(names)
-    )
-    figure.suptitle(
-        f'{task} ({splits[0].dataset}): {shown_unit} of {len(labels)} classes', x=0.01, ha='left'
-    )
-    save(figure, path)
+    # Above the axes, whatever the height: positions are shares of it.
+    place = {'loc': 'lower left', 'bbox_to_anchor': (0.0, 1.0), 'fontsize': 8}
+    figure.legend(axes.flat[0].containers, names, ncols=len(names), **place)
+    title = f'{task} ({splits[0].dataset}): {shown_unit} of {len(labels)} classes'
+    figure.text(0.01, 1 + 0.42 / height, title.replace('$', r'\$'), fontsize=11)
+    with warnings.catch_warnings():
+        # Names may be in any script, also in one that the font lacks.
+        warnings.filterwarnings('ignore', message='Glyph', category=UserWarning)
+        save(figure, path)
 
 
 def _draw_bars(axis: Any, names: Sequence[str], counts: Any, rows: int) -> None:
@@ -179,7 +181,7 @@ def _draw_bars(axis: Any, names: Sequence[str], counts: Any, rows: int) -> None:
         axis.barh(places + shift, values, thickness, color=f'C{i}')
     short = [name if len(name) <= MAX_LABEL else f'{name[: MAX_LABEL - 1]}…' for name in names]
     # Names are text: a dollar sign begins no formula.
-    axis.set_yticks(places, [name.replace('$', r'\$') for name in short], fontsize=7)
+    axis.set_yticks(places, [printable(name).replace('$', r'\$') for name in short], fontsize=7)
     axis.set_ylim(rows - 0.5, -0.5)
     axis.tick_params(axis='x', labelsize=7)
     axis.grid(axis='x', linewidth=0.4)
