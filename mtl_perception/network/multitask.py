@@ -82,8 +82,7 @@ class MultiTaskNetwork(nn.Module):
         for trunk, batch in inputs.items():
             method = self.sharing(trunk)
             if self.config.trunks[trunk].input == 'frame':
-                maps = cast('list[Tensor]', method(batch))
-                for task in self.config.tasks_of(trunk):
+                for task, maps in method(batch).items():
                     if (output := self._frame_output(task, maps, batch)) is not None:
                         outputs[task] = output
             else:
@@ -275,7 +274,7 @@ class MultiTaskNetwork(nn.Module):
         return deployed.requires_grad_(False)
 
 
-def _build_trunk(config: TrunkConfig, tasks: list[str]) -> nn.Module:
+def _build_trunk(config: TrunkConfig, tasks: list[str]) -> SharingMethod:
     if config.input == 'frame':
         backbone = ResNet2d(config.depth, config.width, config.norm_eps)
         return FrameTrunk(backbone, tasks)

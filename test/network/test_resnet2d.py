@@ -4,6 +4,7 @@ from collections.abc import Callable
 import copy
 
 from mtl_perception.network.backbones.resnet2d import BLOCKS, ResNet2d
+from mtl_perception.network.folding import fold_batch_norms
 import pytest
 import torch
 from torch import nn, Tensor
@@ -50,7 +51,7 @@ def test_folded_batch_norms_change_no_map(
 ) -> None:
     network = randomise(ResNet2d(depth, width=4)).eval()
     images = torch.randn(2, 3, 64, 64)
-    folded = copy.deepcopy(network).deploy()
+    folded = fold_batch_norms(copy.deepcopy(network))
     assert not any(isinstance(m, nn.BatchNorm2d) for m in folded.modules())
     with torch.no_grad():
         for map_, expected in zip(folded(images), network(images)):

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
-from mtl_perception.network.folding import fold_batch_norms
 from torch import nn, Tensor
 from torchvision.models.resnet import BasicBlock, Bottleneck
 
@@ -76,10 +75,6 @@ class ResNet2d(nn.Module):
             x = getattr(self, f'layer{i + 1}')(x)
             maps.append(x)
         return maps
-
-    def deploy(self) -> ResNet2d:
-        """Fold the batch norms, in place."""
-        return fold_batch_norms(self)
 
 
 def _layer(
