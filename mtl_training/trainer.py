@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, nullcontext
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterator, Mapping
 from itertools import pairwise, repeat
 from pathlib import Path
 from statistics import median
@@ -15,13 +12,10 @@ from typing import Any, cast
 from lightning_fabric.wrappers import _FabricOptimizer
 from mtl_perception.checkpoint import load_checkpoint, load_network, save_checkpoint
 from mtl_perception.network.config import NetworkConfig
-from mtl_perception.network.heads import settings_of
 from mtl_perception.network.multitask import MultiTaskNetwork
 from mtl_training.config import TrainingConfig
 from mtl_training.criteria import build_criteria, Criterion
-from mtl_training.data.frame_sample import FrameDataset
 from mtl_training.data.loading import (
-    build_dataset,
     build_datasets,
     training_batches,
     with_labels,
@@ -40,12 +34,6 @@ from mtl_training.optimisation import (
     set_learning_rate,
     set_train_mode,
 )
-from mtl_training.predicted_poses import (
-    find_all_poses,
-    load_poses,
-    PredictedPoses,
-    save_poses,
-)
 from mtl_training.processes import broadcast_state
 from mtl_training.progress import TrainingProgress
 from mtl_training.provenance import cpu_time, describe, git_revision, rounded
@@ -53,6 +41,8 @@ from mtl_training.regimes import build_regime, Stage
 from mtl_training.relevance import build_sources, calibrate
 from mtl_training.report import draw_confusions, draw_learning_curves
 from mtl_training.run_folder import RunFolder
+from mtl_training.run_log import RunLog
+from mtl_training.run_progress import RunProgress
 from mtl_training.run_state import (
     load_module,
     load_optimiser_tensors,
@@ -61,41 +51,15 @@ from mtl_training.run_state import (
     RunState,
     save_state,
 )
+from mtl_training.stages import check_stages, freeze, StoredPoses, with_predicted_poses
 from mtl_training.step import Batches, count_parameters, StepResult, TrainingStep
 from mtl_training.stop_request import StopRequest
 from mtl_training.synced_batch_norm import sync_batch_norms
-from mtl_training.tables import nearest
 from mtl_training.weighting import build_weighting
 from mtl_training.weighting.merging import merges_tasks
 from rich.console import Console
 import torch
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
-from torch.utils.tensorboard import SummaryWriter
-
-
-@dataclass(slots=True)
-class Progress:
-    """What a run has done so far; survives a resume."""
-
-    best: float = -1.0
-    best_iteration: int = 0
-    wall_sec: float = 0.0
-    cpu_sec: float = 0.0
-    num_skipped: int = 0
-    samples: Counter[str] = field(default_factory=Counter)
-    stage: int = 0
-    plateau: Plateau = field(default_factory=Plateau)  # of the stage
-
-    def facts(self) -> dict[str, Any]:
-        """Return it as JSON values."""
-        facts = {name: getattr(self, name) for name in self.__slots__}
-        return {**facts, 'plateau': asdict(self.plateau)}
-
-    @classmethod
-    def from_facts(cls, facts: Mapping[str, Any]) -> Progress:
-        """Return what :meth:`facts` described."""
-        plateau = Plateau(**facts.get('plateau', {}))
-        return cls(**{**facts, 'samples': Counter(facts['samples']), 'plateau': plateau})
 
 
 class Trainer:
@@ -118,6 +82,7 @@ class Trainer:
             torch.set_num_threads(config.threads)
         self._fabric = build_fabric(config)
         self._fabric.launch()
+        self._log = RunLog(self._folder, console, writes=self._fabric.is_global_zero)
         self._fabric.seed_everything(config.seed, verbose=False)
         # All of them now: a wrong entry must not be found after hours of training.
         splits = ('train', 'val', 'test') if config.evaluation.test else ('train', 'val')
@@ -136,10 +101,10 @@ class Trainer:
         # cache. All processes draw alike from here on.
         self._fabric.seed_everything(config.seed, verbose=False)
         self._build(network_config)
-        self._progress = Progress()
+        self._progress = RunProgress()
         self._step_ms: list[float] = []  # since the last line of metrics
         self._iteration = 0
-        self._stop_request = StopRequest(self._say)
+        self._stop_request = StopRequest(self._log.say)
 
     def _build(self, network_config: NetworkConfig) -> None:
         config, fabric = self._config, self._fabric
@@ -218,13 +183,9 @@ class Trainer:
         self._announce()
         if resume and self._folder.state.exists():
             self._resume()
-        if self._fabric.is_global_zero:
-            self._folder.rewind(self._iteration)
         first, total = self._iteration, self._config.iterations
-        self._writer = self._open_tensorboard()
         shown = TrainingProgress(self._console, first, total)
-        closing_writer = closing(self._writer) if self._writer else nullcontext()
-        with closing_writer, self._stop_request, shown as self._shown:
+        with self._log.open(first), self._stop_request, shown as self._shown:
             for number, stage in enumerate(self._stages):
                 end = stage.first + stage.iterations
                 if self._iteration >= end or self._stop_request.is_made:
@@ -242,19 +203,23 @@ class Trainer:
         if progress.stage != number:
             progress.stage, progress.plateau = number, Plateau()
         self._stage = stage
-        frozen = {id(p) for name in stage.freeze for p in self._network.trunks[name].parameters()}
-        for parameter in self._network.parameters():
-            is_trained = self._trainable[id(parameter)] and id(parameter) not in frozen
-            parameter.requires_grad_(is_trained)
+        freeze(self._network, stage, self._trainable)
         self._step.refresh()
         if len(self._stages) > 1:
-            self._say(
+            self._log.say(
                 f'stage {number + 1} of {len(self._stages)}: {", ".join(stage.tasks)}, '
                 f'{stage.iterations} iterations'
             )
         datasets = dict(self._datasets['train'])
         if stage.predicted_poses:
-            datasets |= self._predicted_poses(number, stage)
+            datasets |= with_predicted_poses(
+                self._config,
+                self._current(),
+                self._inputs,
+                self._fabric,
+                stored=StoredPoses(self._folder.poses, number, keep=self._iteration > stage.first),
+                say=self._log.say,
+            )
         stream = training_batches(
             datasets,
             self._config,
@@ -270,42 +235,6 @@ class Trainer:
         number = sum(stage.first <= iteration for stage in self._stages) - 1
         stage = self._stages[min(number, self._progress.stage)]
         return [task for task in self._regime.tasks_at(iteration) if task in stage.tasks]
-
-    def _predicted_poses(self, number: int, stage: Stage) -> dict[str, AnyDataset]:
-        """Return the data of the activity task with the poses found as the stage began."""
-        config, network = self._config, self._network.config
-        task = network.task_of_kind('activity')
-        assert task is not None
-        truth = cast(
-            'FrameDataset',
-            build_dataset(task, config.data[task], 'train', network, augment=False),
-        )
-        stored = self._folder.poses
-        if self._iteration > stage.first and (known := load_poses(stored, number)):
-            # The network may have changed since the stage began.
-            return {task: PredictedPoses(truth, known)}
-        history = settings_of(task, network.tasks[task]).history
-        pixels = cast(
-            'FrameDataset',
-            build_dataset(
-                task, config.data[task], 'train', network, augment=False, images=history
-            ),
-        )
-        self._say(f'finding the poses of {len(pixels)} samples of {history} frames')
-        poses = find_all_poses(
-            self._current().deploy(),
-            pixels,
-            self._inputs,
-            batch_size=config.evaluation.batch_size,
-            device=self._fabric.device,
-            workers=config.workers,
-            autocast=self._fabric.autocast,
-        )
-        if self._fabric.is_global_zero:
-            save_poses(stored, poses, number)
-        found = sum(int(row.is_found.sum()) for row in poses)
-        self._say(f'found {found} of {sum(len(row.is_found) for row in poses)} people')
-        return {task: PredictedPoses(truth, poses)}
 
     def _iterate(self, batches: Batches, upcoming: Batches | None) -> None:
         config = self._config
@@ -340,7 +269,7 @@ class Trainer:
             name: self._network.sharing(name).structure() for name in self._network.trunks
         }
         record = {'kind': 'val', 'iteration': self._iteration, **figures}
-        self._log({**record, 'structure': structure})
+        self._log.record({**record, 'structure': structure})
         chosen = chosen_figure(self._config.evaluation.selection, evaluation)
         self._progress.plateau.update(
             sum(evaluation.losses.get(task, 0.0) for task in self._stage.tasks),
@@ -353,7 +282,7 @@ class Trainer:
         shares = '  '.join(f'{task} {value:.1%}' for task, value in evaluation.scores.items())
         best = ', best so far' if self._progress.best_iteration == self._iteration else ''
         selection = self._config.evaluation.selection
-        self._say(f'validation {self._iteration}: {shares}  {selection} {chosen:.1%}{best}')
+        self._log.say(f'validation {self._iteration}: {shares}  {selection} {chosen:.1%}{best}')
 
     def _evaluate(
         self,
@@ -442,16 +371,16 @@ class Trainer:
         load_optimiser_tensors(self._optimiser, state.optimiser)
         # In 16-mixed, the scale of the loss.
         self._fabric.strategy.precision.load_state_dict(state.facts['precision'])
-        self._progress = Progress.from_facts(state.facts['progress'])
+        self._progress = RunProgress.from_facts(state.facts['progress'])
         self._iteration = state.iteration
-        self._say(f'resuming at iteration {state.iteration}')
+        self._log.say(f'resuming at iteration {state.iteration}')
 
     # -- Telling -----------------------------------------------------------------------------
 
     def _announce(self) -> None:
         network, config = self._network, self._config
         clips = ', '.join(f'{len(data)} {task}' for task, data in self._datasets['train'].items())
-        self._say(
+        self._log.say(
             f'{count_parameters(network):,} parameters, '
             f'{count_parameters(network, trained=True):,} trained; {clips} clips; '
             f'{self._fabric.device}, {config.precision}; run folder {self._folder.path}'
@@ -467,27 +396,7 @@ class Trainer:
         record |= {'accuracy': result.fit, 'weights': self._weighting.weights()}
         record |= {'step_ms': round(median(self._step_ms), 3)}
         self._step_ms.clear()
-        self._log(record | {'skipped': self._progress.num_skipped})
-
-    def _log(self, record: Mapping[str, Any]) -> None:
-        if not self._fabric.is_global_zero:
-            return
-        self._folder.log(record)
-        for kind, value in record.items():
-            values = value if isinstance(value, dict) else {'': value}
-            for name, number in values.items():
-                if isinstance(number, float) and self._writer:
-                    tag = f'{record["kind"]}/{kind}/{name}'.rstrip('/')
-                    self._writer.add_scalar(tag, number, record['iteration'])
-
-    def _open_tensorboard(self) -> SummaryWriter | None:
-        if not self._fabric.is_global_zero:
-            return None
-        return SummaryWriter(str(self._folder.tensorboard), purge_step=self._iteration + 1)
-
-    def _say(self, text: str) -> None:
-        if self._fabric.is_global_zero:
-            self._console.print(text, highlight=False, soft_wrap=True)
+        self._log.record(record | {'skipped': self._progress.num_skipped})
 
     # -- The end -----------------------------------------------------------------------------
 
@@ -503,7 +412,7 @@ class Trainer:
     def _finish(self) -> dict[str, Any]:
         if self._iteration < self._config.iterations:
             self._save()
-            self._say(
+            self._log.say(
                 f'stopped at iteration {self._iteration}; go on with: '
                 f'python -m mtl_training train --resume --out {self._folder.path}'
             )
@@ -599,24 +508,6 @@ def chosen_figure(selection: str, evaluation: Evaluation) -> float:
 def selected_name(selection: str) -> str:
     """Return the name of the figure that chooses the best network, as it stands in summaries."""
     return 'mean_score' if selection == 'score' else f'{selection}_accuracy'
-
-
-def check_stages(stages: Sequence[Stage], network: NetworkConfig) -> None:
-    """
-    Check what stages name against the network.
-
-    :raises ValueError: If a stage freezes an unknown trunk, or has nothing to learn from poses.
-    """
-    for i, stage in enumerate(stages):
-        for name in stage.freeze:
-            if name not in network.trunks:
-                raise ValueError(
-                    f"stages[{i}].freeze: no trunk '{name}'. {nearest(name, [*network.trunks])}"
-                )
-        if stage.predicted_poses and network.task_of_kind('activity') not in stage.tasks:
-            raise ValueError(
-                f'stages[{i}].predicted_poses is for the task of kind activity, got {stage.tasks}.'
-            )
 
 
 def lay_out_channels_last(network: MultiTaskNetwork) -> None:

@@ -1,0 +1,105 @@
+"""What a stage of a run trains, and on what."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import cast, NamedTuple
+
+from lightning_fabric import Fabric
+from mtl_perception.network.config import NetworkConfig
+from mtl_perception.network.heads import settings_of
+from mtl_perception.network.multitask import MultiTaskNetwork
+from mtl_training.config import TrainingConfig
+from mtl_training.data.frame_sample import FrameDataset
+from mtl_training.data.loading import build_dataset
+from mtl_training.data.sample import AnyDataset
+from mtl_training.inputs import TaskInputs
+from mtl_training.predicted_poses import (
+    find_all_poses,
+    load_poses,
+    PredictedPoses,
+    save_poses,
+)
+from mtl_training.regimes import Stage
+from mtl_training.tables import nearest
+
+
+class StoredPoses(NamedTuple):
+    """Where the poses that a stage learns from are kept for a resumed run."""
+
+    path: Path
+    stage: int
+    keep: bool  # the stage has begun: the network may have changed since they were found
+
+
+def check_stages(stages: Sequence[Stage], network: NetworkConfig) -> None:
+    """
+    Check what stages name against the network.
+
+    :raises ValueError: If a stage freezes an unknown trunk, or has nothing to learn from poses.
+    """
+    for i, stage in enumerate(stages):
+        for name in stage.freeze:
+            if name not in network.trunks:
+                raise ValueError(
+                    f"stages[{i}].freeze: no trunk '{name}'. {nearest(name, [*network.trunks])}"
+                )
+        if stage.predicted_poses and network.task_of_kind('activity') not in stage.tasks:
+            raise ValueError(
+                f'stages[{i}].predicted_poses is for the task of kind activity, got {stage.tasks}.'
+            )
+
+
+def freeze(network: MultiTaskNetwork, stage: Stage, trainable: Mapping[int, bool]) -> None:
+    """
+    Leave out of training what a stage freezes.
+
+    :param trainable: Of every parameter, by its id, whether the run trains it at all.
+    """
+    frozen = {id(p) for name in stage.freeze for p in network.trunks[name].parameters()}
+    for parameter in network.parameters():
+        is_trained = trainable[id(parameter)] and id(parameter) not in frozen
+        parameter.requires_grad_(is_trained)
+
+
+def with_predicted_poses(
+    config: TrainingConfig,
+    network: MultiTaskNetwork,
+    inputs: TaskInputs,
+    fabric: Fabric,
+    *,
+    stored: StoredPoses,
+    say: Callable[[str], None],
+) -> dict[str, AnyDataset]:
+    """
+    Return the training data of the activity task with the poses that the network finds.
+
+    :param network: As the stage begins.
+    """
+    task = network.config.task_of_kind('activity')
+    assert task is not None
+    data = config.data[task]
+    truth = cast('FrameDataset', build_dataset(task, data, 'train', network.config, augment=False))
+    if stored.keep and (known := load_poses(stored.path, stored.stage)):
+        return {task: PredictedPoses(truth, known)}
+    history = settings_of(task, network.config.tasks[task]).history
+    pixels = cast(
+        'FrameDataset',
+        build_dataset(task, data, 'train', network.config, augment=False, images=history),
+    )
+    say(f'finding the poses of {len(pixels)} samples of {history} frames')
+    poses = find_all_poses(
+        network.deploy(),
+        pixels,
+        inputs,
+        batch_size=config.evaluation.batch_size,
+        device=fabric.device,
+        workers=config.workers,
+        autocast=fabric.autocast,
+    )
+    if fabric.is_global_zero:
+        save_poses(stored.path, poses, stored.stage)
+    found = sum(int(row.is_found.sum()) for row in poses)
+    say(f'found {found} of {sum(len(row.is_found) for row in poses)} people')
+    return {task: PredictedPoses(truth, poses)}
