@@ -99,7 +99,7 @@ def _plan_split(
     note = f'{task}: some clips may be mirrored in training; those of the copy never are'
     if index.mirrored is not None and note not in plan.notes:
         plan.notes.append(note)
-    for entry in index.entries:
+    for entry in (_absolute(entry) for entry in index.entries):
         target = folders[entry.label] / _file_name(entry)
         plan.jobs.append(
             CopyJob(str(entry.path), str(target), entry.frames, *looks, index.rate_hz)
@@ -117,6 +117,11 @@ def _plan_split(
         )
 
 
+def _absolute(entry: ClipEntry) -> ClipEntry:
+    # So that the names of the copies do not depend on where the command is run.
+    return entry._replace(path=Path(os.path.abspath(entry.path)))
+
+
 def _folder_names(labels: Sequence[str]) -> list[str]:
     names = [_visible(label.replace('/', '_')) for label in labels]
     if len(set(names)) != len(names):
@@ -128,14 +133,15 @@ def _folder_names(labels: Sequence[str]) -> list[str]:
 def _file_name(entry: ClipEntry) -> str:
     # Files of different folders may have one name, and a file several ranges.
     key = os.fsencode(entry.path) + repr(entry.frames).encode()
-    stem = entry.path.name if entry.path.is_dir() else entry.path.stem
-    if len(os.fsencode(stem)) > _MAX_STEM:
-        stem = os.fsencode(stem)[:_MAX_STEM].decode('utf-8', 'ignore')
-    return f'{_visible(stem)}-{hashlib.sha256(key).hexdigest()[:10]}.mp4'
+    stem = _visible(entry.path.name if entry.path.is_dir() else entry.path.stem)
+    stem = stem.encode()[:_MAX_STEM].decode(errors='ignore')
+    return f'{stem}-{hashlib.sha256(key).hexdigest()[:10]}.mp4'
 
 
 def _visible(name: str) -> str:
-    return f'_{name}' if name.startswith('.') else name
+    # Of any bytes to UTF-8, as not everything takes others.
+    text = os.fsencode(name).decode(errors='replace')
+    return f'_{text}' if text.startswith('.') else text
 
 
 def _refuse_strangers(plan: CopyPlan) -> None:
