@@ -88,14 +88,15 @@ class ClipAugmentation:
         return ranges[0], ranges[1]
 
     def _recoloured(self, frames: Frame) -> Frame:
+        flat = frames.reshape(len(frames), -1, 3)
         matrix = colour_matrix(
             brightness=_factor(self.brightness),
             contrast=_factor(self.contrast),
             saturation=_factor(self.saturation),
             hue=random.uniform(-self.hue, self.hue),
-            mean=float(frames.mean(axis=(0, 1, 2)) @ LUMA),
+            # Not numpy's mean, which takes longer than all the rest.
+            mean=float(np.array(cv2.mean(flat)[:3]) @ LUMA),
         )
-        flat = frames.reshape(len(frames), -1, 3)
         return cv2.transform(flat, matrix).reshape(frames.shape)  # type: ignore[return-value]
 
 
@@ -109,14 +110,38 @@ def cut(
     :param rows: The first one and the one after the last.
     """
     height, width = frames.shape[1:3]
-    down = np.arange(*rows).clip(0, height - 1)
-    across = np.arange(*columns).clip(0, width - 1)[:: -1 if is_mirrored else 1]
-    window = frames[:, down[:, None], across]
-    if window.shape == frames.shape:
+    window = _window_of(frames, rows, columns)
+    if window.shape != frames.shape:
+        images = torch.from_numpy(window).permute(0, 3, 1, 2)
+        resized = interpolate(images, (height, width), mode='bilinear', antialias=True)
+        window = resized.permute(0, 2, 3, 1).numpy()
+    window = np.ascontiguousarray(window)
+    if not is_mirrored:
         return window
-    images = torch.from_numpy(window).permute(0, 3, 1, 2)
-    resized = interpolate(images, (height, width), mode='bilinear', antialias=True)
-    return resized.permute(0, 2, 3, 1).contiguous().numpy()
+    return cv2.flip(window.reshape(-1, width, 3), 1).reshape(frames.shape)  # type: ignore[return-value]
+
+
+def _window_of(frames: Frame, rows: tuple[int, int], columns: tuple[int, int]) -> Frame:
+    height, width = frames.shape[1:3]
+    top, bottom = max(rows[0], 0), min(rows[1], height)
+    left, right = max(columns[0], 0), min(columns[1], width)
+    inside = frames[:, top:bottom, left:right]
+    shape = (len(frames), rows[1] - rows[0], columns[1] - columns[0], 3)
+    if inside.shape == shape:
+        return inside
+    window = np.empty(shape, np.uint8)
+    top, bottom, left, right = (
+        top - rows[0],
+        bottom - rows[0],
+        left - columns[0],
+        right - columns[0],
+    )
+    window[:, top:bottom, left:right] = inside
+    window[:, top:bottom, :left] = inside[:, :, :1]
+    window[:, top:bottom, right:] = inside[:, :, -1:]
+    window[:, :top] = window[:, top : top + 1]
+    window[:, bottom:] = window[:, bottom - 1 : bottom]
+    return window
 
 
 def colour_matrix(
