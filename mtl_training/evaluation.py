@@ -51,7 +51,8 @@ def evaluate(
     """
     device = device or torch.device('cpu')
     dtype = next(network.parameters()).dtype
-    inputs = TaskInputs(network.config, channels_last=channels_last, dtype=dtype).to(device)
+    inputs = TaskInputs(network.config, channels_last=channels_last, dtype=dtype)
+    inputs = inputs.to(device).eval()
     kinds = {task: network.config.tasks[task].kind for task in datasets}
     clips = {t: cast('ClipDataset', d) for t, d in datasets.items() if kinds[t] not in FRAME_KINDS}
     result = Evaluation({task: ConfusionMatrix(d.labels) for task, d in clips.items()})

@@ -20,6 +20,9 @@ class TaskInputs(nn.Module):
     """
     Turn each task's batch into what the network takes for the task.
 
+    In training mode, as it is when new, the inputs of the Pose Residual Network vary where its
+    settings ask for it.
+
     :param config: The network's config.
     :param channels_last: Use the memory layout in which channels are innermost.
     :param dtype: Of the inputs: that of the network's parameters.
@@ -71,7 +74,8 @@ class TaskInputs(nn.Module):
             return self._clips(task, batch)
         assert isinstance(batch, FrameBatch)
         if kind == 'association':
-            return association_inputs(batch, self._settings[task]).to(self._dtype)
+            settings = self._settings[task]
+            return association_inputs(batch, settings, varies=self.training).to(self._dtype)
         if kind == 'activity':
             return self._poses(task, batch).to(self._dtype)
         return self.frames(task, batch.images[:, -1])

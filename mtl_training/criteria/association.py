@@ -10,12 +10,18 @@ from mtl_perception.network.pose.association import (
     TARGET_SIGMA,
     window_sums,
 )
+from mtl_perception.network.pose.skeleton import FLIPPED
 from mtl_training.criteria.contract import Criterion, mean_of_people
 from mtl_training.data.frame_sample import FrameBatch
 import torch
 from torch import Tensor
 
 MIN_JOINTS = 4  # people with fewer annotated joints teach nothing
+# Of peaks: heights of the right one and of that at the mirror image where both are there, how
+# often there is none, and how far it is off, as a share of the box.
+OWN_HEIGHTS, OTHER_HEIGHTS = (0.3, 1.0), (0.1, 0.8)
+SURE = 0.8  # least height of a peak that is the only one
+MISSED, JITTER = 0.03, 0.01
 
 
 class AssociationCriterion(Criterion):
@@ -74,10 +80,48 @@ def own_cells(batch: FrameBatch, config: AssociationConfig) -> tuple[Tensor, Ten
 
 
 @torch.no_grad()
-def association_inputs(batch: FrameBatch, config: AssociationConfig) -> Tensor:
-    """Return the maps of all joints in each person's box, ``[B * P, 17, height, width]``."""
+def association_inputs(
+    batch: FrameBatch, config: AssociationConfig, *, varies: bool = False
+) -> Tensor:
+    """
+    Return the maps of all joints in each person's box, ``[B * P, 17, height, width]``.
+
+    :param varies: Whether joints are to be seen as heatmaps show them, where the config asks for
+        it, and not as they are annotated.
+    """
     joints, boxes = batch.keypoints[:, :, -1], batch.boxes[:, :, -1]
-    everybody = joints[..., :2].transpose(1, 2)[:, None]  # [B, 1, 17, P, 2]
+    places, heights = joints[..., :2], (joints[..., 2] > 0).float()
+    if varies and config.confusion:
+        sides = boxes[..., None, 2:] - boxes[..., None, :2]
+        places, heights = as_peaks(places, heights, sides, config.confusion)
+    everybody = places.transpose(1, 2)[:, None]  # [B, 1, 17, P, 2]
     cells, is_inside = joint_cells(everybody, boxes[:, :, None, None], config)
-    is_inside &= (joints[..., 2] > 0).transpose(1, 2)[:, None]
-    return joint_maps(cells.flatten(0, 1), is_inside.flatten(0, 1), config, INPUT_SIGMA)
+    impulses = is_inside * heights.transpose(1, 2)[:, None]
+    return joint_maps(cells.flatten(0, 1), impulses.flatten(0, 1), config, INPUT_SIGMA)
+
+
+def as_peaks(
+    places: Tensor, heights: Tensor, sides: Tensor, confusion: float
+) -> tuple[Tensor, Tensor]:
+    """
+    Return joints as a network sees them that is not sure of left and right.
+
+    Some people are confused more than others; where both peaks are there, the right one is higher
+    three times out of four. Some joints are not seen, and none is exactly where it is.
+
+    :param places: ``[B, P, 17, 2]``; heights ``[B, P, 17]``, 0 for what is not annotated.
+    :param sides: Of the people's boxes, ``[B, P, 1, 2]``.
+    :return: Those of twice as many people: true joints, then joints at their mirror images.
+    """
+    # Drawn where the state of the generator survives a resume.
+    person, joint, own, other, miss = torch.rand(5, *heights.shape).to(heights)
+    shift = torch.randn(places.shape).to(places)
+    is_confused = joint < 2 * confusion * person[..., :1]
+    seen = heights * (miss > MISSED)
+    lowest = torch.where(is_confused, OWN_HEIGHTS[0], SURE)
+    own = lowest + (OWN_HEIGHTS[1] - lowest) * own
+    other = OTHER_HEIGHTS[0] + (OTHER_HEIGHTS[1] - OTHER_HEIGHTS[0]) * other
+    noisy = places + JITTER * sides * shift
+    flipped = list(FLIPPED)
+    mirrored = (heights * (miss > MISSED))[..., flipped] * is_confused * other
+    return torch.cat([noisy, noisy[..., flipped, :]], 1), torch.cat([seen * own, mirrored], 1)

@@ -1,5 +1,7 @@
 """Tests of :mod:`mtl_perception.network.pose.decoding`: from heatmaps and boxes to people."""
 
+from dataclasses import replace
+
 from mtl_perception.network.pose.association import AssociationConfig, PoseResidualNetwork
 from mtl_perception.network.pose.decoding import find_poses, gather_poses, People
 from mtl_perception.network.pose.keypoints import KeypointConfig
@@ -11,9 +13,9 @@ KEYPOINTS = KeypointConfig(max_peaks=6)
 ASSOCIATION = AssociationConfig(height=14, width=9, hidden=16, window=5)
 
 
-@pytest.fixture
-def network() -> PoseResidualNetwork:
-    return PoseResidualNetwork(ASSOCIATION).eval()
+@pytest.fixture(params=[0.0, 0.5], ids=['sure', 'confused'])
+def network(request: pytest.FixtureRequest) -> PoseResidualNetwork:
+    return PoseResidualNetwork(replace(ASSOCIATION, confusion=request.param)).eval()
 
 
 def random_input(batch: int = 3, people: int = 4) -> tuple[Tensor, Tensor, Tensor]:

@@ -1,12 +1,15 @@
 """What the frame tasks are asked to fit, against slow loops and torchvision."""
 
+from dataclasses import replace
 import math
 
 from mtl_perception.network.pose.association import AssociationConfig, joint_maps, TARGET_SIGMA
 from mtl_perception.network.pose.detection import decode_boxes, DetectionOutput, encode_boxes
 from mtl_perception.network.pose.keypoints import KeypointOutput
+from mtl_perception.network.pose.skeleton import FLIPPED
 from mtl_training.criteria.activity import ActivityCriterion
 from mtl_training.criteria.association import (
+    as_peaks,
     association_inputs,
     AssociationCriterion,
     counted,
@@ -315,6 +318,43 @@ def test_targets_are_the_own_joints_and_inputs_those_of_everybody() -> None:
     keypoints[:, 1] = 0
     alone = alone._replace(keypoints=keypoints)
     torch.testing.assert_close(association_inputs(alone, GRID)[0], ones[0])
+
+
+def test_confused_joints_are_also_seen_at_their_mirror_images() -> None:
+    torch.manual_seed(0)
+    places = torch.rand(2, 500, 17, 2) * 100
+    annotated = (torch.rand(2, 500, 17) < 0.9).float()
+    sides = torch.full((2, 500, 1, 2), 100.0)
+    noisy, heights = as_peaks(places, annotated, sides, 0.5)
+    assert noisy.shape == (2, 1000, 17, 2)
+    assert heights.shape == (2, 1000, 17)
+    own, other = heights.split(500, dim=1)
+    flipped = list(FLIPPED)
+    # Each is near the place that it is said to be of.
+    assert (noisy[:, :500] - places).abs().max() < 6
+    assert (noisy[:, 500:] - places[..., flipped, :]).abs().max() < 6
+    # What is not annotated is seen nowhere, the rest nearly always.
+    assert not own[annotated == 0].any()
+    assert not other[annotated[..., flipped] == 0].any()
+    assert (own[annotated > 0] > 0).float().mean().item() == pytest.approx(0.97, abs=0.01)
+    both = (own > 0) & (other > 0)
+    known = (own > 0) & (annotated[..., flipped] > 0)
+    assert (both & known).sum() / known.sum() == pytest.approx(0.5 * 0.97, abs=0.03)
+    assert (own > other)[both].float().mean().item() == pytest.approx(0.75, abs=0.05)
+    # Some people are confused more than others.
+    rates = both.float().mean(2).flatten()
+    assert rates.std() > 2 * (0.25 / 17) ** 0.5
+
+
+def test_inputs_vary_only_where_they_are_asked_to() -> None:
+    batch = two_people()
+    sure, unsure = GRID, replace(GRID, confusion=0.5)
+    expected = association_inputs(batch, sure)
+    torch.testing.assert_close(association_inputs(batch, unsure), expected)
+    torch.testing.assert_close(association_inputs(batch, sure, varies=True), expected)
+    varied = association_inputs(batch, unsure, varies=True)
+    assert (varied - expected).abs().max() > 0.01
+    assert (association_inputs(batch, unsure, varies=True) - varied).abs().max() > 0.01
 
 
 def test_those_of_few_joints_crowds_and_padding_teach_nothing() -> None:

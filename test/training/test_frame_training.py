@@ -5,7 +5,7 @@ import json
 import math
 
 from mtl_perception.checkpoint import load_checkpoint
-from mtl_training import trainer as trainer_module
+from mtl_training import stages as stages_module
 from mtl_training.config import build_config, OptimiserConfig
 from mtl_training.optimisation import learning_rate, Plateau
 from mtl_training.predicted_poses import FoundPoses
@@ -136,7 +136,7 @@ def test_a_stage_changes_only_what_it_trains_and_resumes_are_bitwise(
     staged_block, tmp_path, monkeypatch
 ) -> None:
     """One uninterrupted run against one that stops in the middle of and after every stage."""
-    monkeypatch.setattr(trainer_module, 'find_all_poses', poses_of)
+    monkeypatch.setattr(stages_module, 'find_all_poses', poses_of)
     summary = trained(staged_block, tmp_path / 'whole')
     assert summary['finished']
     before = None

@@ -306,7 +306,7 @@ def start(*arguments: str) -> 'subprocess.Popen[str]':
 
 def wait_for_iteration(process, folder: Path, iteration: int) -> None:
     metrics = folder / 'metrics.jsonl'
-    for _ in range(6000):
+    for _ in range(30000):
         lines = metrics.read_text().splitlines() if metrics.exists() else []
         if any(f'"iteration": {iteration},' in line for line in lines):
             return

@@ -23,6 +23,9 @@ class AssociationConfig:
     softmax: str = 'joint'  # over the cells of each joint, or 'global': over all joints together
     margin: float = 0.21  # by which a box is enlarged on each side, as a share of its side
     window: int = 15  # cells around a joint whose output speaks for it
+    # Beyond the source. How often, in training, a joint is also seen where its mirror image is, as
+    # heatmaps confuse left and right; above 0 impulses are as high as the peaks they stand for.
+    confusion: float = 0.0
 
     def __post_init__(self) -> None:
         for name in ('height', 'width', 'hidden', 'window'):
@@ -36,6 +39,8 @@ class AssociationConfig:
             raise ValueError(f'softmax must be one of {SOFTMAXES}, got {self.softmax!r}.')
         if not 0 <= self.margin <= 2:
             raise ValueError(f'margin must lie in [0, 2], got {self.margin}.')
+        if not 0 <= self.confusion <= 1:
+            raise ValueError(f'confusion must lie in [0, 1], got {self.confusion}.')
 
 
 class PoseResidualNetwork(nn.Module):
@@ -95,19 +100,19 @@ def joint_cells(points: Tensor, boxes: Tensor, config: AssociationConfig) -> tup
     return cells[..., 1] * config.width + cells[..., 0], is_inside
 
 
-def joint_maps(cells: Tensor, counts: Tensor, config: AssociationConfig, sigma: float) -> Tensor:
+def joint_maps(cells: Tensor, heights: Tensor, config: AssociationConfig, sigma: float) -> Tensor:
     """
-    Paint impulses of height 1 into maps and blur them; the sum of each impulse stays 1.
+    Paint impulses into maps and blur them; the sum of each impulse stays its height.
 
     :param cells: Numbers of cells, ``[N, 17, K]``.
-    :param counts: Whether each is to be painted, bool ``[N, 17, K]``.
+    :param heights: Of the impulses, or whether there is one, of height 1, ``[N, 17, K]``.
     :param sigma: Of the blur, cells.
     :return: ``[N, 17, height, width]``, float32.
     """
     flat = torch.zeros(
         (*cells.shape[:2], config.height * config.width), device=cells.device, dtype=torch.float32
     )
-    flat = flat.scatter_reduce(2, cells, counts.float(), 'amax')
+    flat = flat.scatter_reduce(2, cells, heights.float(), 'amax')
     maps = flat.view(*cells.shape[:2], config.height, config.width)
     radius = int(4 * sigma + 0.5)
     offsets = torch.arange(-radius, radius + 1, device=maps.device, dtype=torch.float32)

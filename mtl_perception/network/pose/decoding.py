@@ -106,7 +106,10 @@ def find_poses(
         scores > 0 if scores.device.type == 'cpu' else torch.ones_like(scores, dtype=torch.bool)
     )
     own_cells = cells[is_person]
-    maps = joint_maps(own_cells, is_claimed[is_person], network.config, INPUT_SIGMA)
+    impulses = (
+        is_claimed * heights.clamp(0, 1)[:, None] if network.config.confusion else is_claimed
+    )
+    maps = joint_maps(own_cells, impulses[is_person], network.config, INPUT_SIGMA)
     dtype = next(network.parameters()).dtype
     probabilities = network(maps.to(dtype)).exp()
     sums = torch.zeros_like(cells, dtype=torch.float32)
