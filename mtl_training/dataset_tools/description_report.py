@@ -164,7 +164,7 @@ def _draw_task(task: str, splits: Sequence[SplitDescription], path: Path) -> Non
     shown_unit = 'clips' if splits[0].unit == 'clips' else _unit_of(splits[0])
     names = [f'{d.split}: {sum(d.counts or []):,}' for d in splits]
     # Above the axes, whatever the height: positions are shares of it.
-    place = {'loc': 'lower left', 'bbox_to_anchor': (0.0, 1.0), 'fontsize': 8}
+    place: dict[str, Any] = {'loc': 'lower left', 'bbox_to_anchor': (0.0, 1.0), 'fontsize': 8}
     figure.legend(axes.flat[0].containers, names, ncols=len(names), **place)
     title = f'{task} ({splits[0].dataset}): {shown_unit} of {len(labels)} classes'
     figure.text(0.01, 1 + 0.42 / height, title.replace('$', r'\$'), fontsize=11)
