@@ -57,8 +57,7 @@ def test_backbone_and_pyramid_give_the_maps_of_torchvision(
     assert load_torchvision_weights(ours, weights, trunk='frame') == 'keypoints'
     images = torch.randn(1, 3, 64, 96)
     expected = list(theirs.backbone(images).values())
-    maps = ours.trunks['frame'](images)
-    maps = next(iter(maps.values())) if isinstance(maps, dict) else maps
+    maps = ours.trunks['frame'].body(images)
     named = OrderedDict((str(i), x) for i, x in enumerate(maps))
     levels = list(ours.heads['keypoints'].fpn(named).values())
     # P5 is not smoothed in ours.
