@@ -34,6 +34,7 @@ class RunFolder:
         self.best = self.path / 'best.safetensors'
         self.metrics = self.path / 'metrics.jsonl'
         self.summary = self.path / 'summary.json'
+        self.video_problems = self.path / 'video_problems.jsonl'
         self.tensorboard = self.path / 'tensorboard'
 
     def check(self, config: TrainingConfig, *, resume: bool) -> None:

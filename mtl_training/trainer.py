@@ -21,6 +21,7 @@ from mtl_training.data.loading import (
     with_labels,
 )
 from mtl_training.data.sample import AnyDataset
+from mtl_training.data.videos.problems import forget_problems, list_problems
 from mtl_training.devices import build_fabric
 from mtl_training.evaluation import evaluate
 from mtl_training.initial_checkpoint import load_parts
@@ -84,6 +85,7 @@ class Trainer:
         self._fabric.launch()
         self._log = RunLog(self._folder, console, writes=self._fabric.is_global_zero)
         self._fabric.seed_everything(config.seed, verbose=False)
+        forget_problems()
         # All of them now: a wrong entry must not be found after hours of training.
         splits = ('train', 'val', 'test') if config.evaluation.test else ('train', 'val')
         with self._fabric.rank_zero_first():
@@ -416,10 +418,12 @@ class Trainer:
                 f'stopped at iteration {self._iteration}; go on with: '
                 f'python -m mtl_training train --resume --out {self._folder.path}'
             )
-            return {'out': str(self._folder.path), 'finished': False, **self._figures()}
+            figures = self._figures() | self._video_problems()
+            return {'out': str(self._folder.path), 'finished': False, **figures}
         figures = self._figures()
         summary = {'out': str(self._folder.path), 'finished': True, **figures}
         best, evaluation = self._evaluate_best()
+        summary |= self._video_problems()
         if self._fabric.is_global_zero:
             summary |= self._write_best(best, evaluation, figures)
             draw_learning_curves(self._folder.records(), self._folder.path / 'learning_curves.png')
@@ -427,6 +431,14 @@ class Trainer:
             self._folder.write_summary(summary)
         self._fabric.barrier()
         return summary
+
+    def _video_problems(self) -> dict[str, Any]:
+        """Tell how many videos were left out or repaired, and where all of them stand."""
+        list_problems(lambda line: None, self._folder.video_problems)
+        self._fabric.barrier()
+        count = list_problems(self._log.say, self._folder.video_problems)
+        file = str(self._folder.video_problems)
+        return {'video_problems': count, 'video_problems_file': file} if count else {}
 
     def _figures(self) -> dict[str, Any]:
         return {

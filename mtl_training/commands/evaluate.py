@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 import json
 from pathlib import Path
+import sys
 from typing import cast
 
 from jsonargparse import Namespace
@@ -20,6 +21,7 @@ from mtl_training.criteria import build_criteria
 from mtl_training.data.frame_sample import FrameDataset
 from mtl_training.data.loading import build_task_datasets, with_labels
 from mtl_training.data.sample import AnyDataset
+from mtl_training.data.videos.problems import list_problems
 from mtl_training.evaluation import evaluate
 from mtl_training.metrics import Evaluation
 from mtl_training.people_report import people_details, print_people
@@ -79,6 +81,7 @@ def main(arguments: Sequence[str]) -> int:
     criteria = build_criteria(checkpoint.config, losses)
     evaluation = _run(network, datasets, parsed, criteria, augmentation)
     scenes = _run_scenes(network, data, relevance.background, parsed) if has_scenes else None
+    list_problems(lambda line: print(line, file=sys.stderr))
     if parsed.picture and evaluation.confusions:
         draw_confusions(evaluation, Path(parsed.picture))
     if sheet is not None:
