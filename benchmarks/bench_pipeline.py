@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Sequence
+from itertools import islice
 import json
 import multiprocessing
 from multiprocessing.synchronize import Barrier
@@ -27,7 +28,7 @@ from pathlib import Path
 from statistics import median
 import tempfile
 from time import perf_counter
-from typing import Any
+from typing import Any, NamedTuple
 
 import av
 import cv2
@@ -188,29 +189,51 @@ def rates(root: Path, cache: str, args: argparse.Namespace) -> list[dict[str, An
     for index in range(len(cached)):
         cached[index]
     reads = drawn(plain, args.clips)
-    found: dict[str, list[float]] = {'bare decoder': [], 'pipeline': [], 'pipeline, cached': []}
+    found: dict[str, list[Cost]] = {'bare decoder': [], 'pipeline': [], 'pipeline, cached': []}
     for repetition in range(args.repetitions):
-        runs: list[tuple[str, Callable[[], float]]] = [
-            ('bare decoder', lambda: bare_rate(reads)),
-            ('pipeline', lambda: pipeline_rate(plain, args.clips)),
-            ('pipeline, cached', lambda: pipeline_rate(cached, args.clips)),
+        runs: list[tuple[str, Callable[[], Cost]]] = [
+            ('bare decoder', lambda: bare(reads)),
+            ('pipeline', lambda: pipeline(plain, args.clips)),
+            ('pipeline, cached', lambda: pipeline(cached, args.clips)),
         ]
         for name, run in runs[:: 1 if repetition % 2 else -1]:
             found[name].append(run())
-    bare, decoded, warm = found.values()
+    alone, decoded, warm = found.values()
     return [
-        {'what': 'bare decoder', 'rate': median(bare)},
+        {'what': 'bare decoder', **Cost.medians(alone)},
         {
             'what': 'pipeline / bare decoder',
-            'rate': median(decoded),
-            'ratio': median(a / b for a, b in zip(decoded, bare)),
+            **Cost.medians(decoded),
+            **Cost.ratios(decoded, alone),
         },
-        {
-            'what': 'cache / pipeline without',
-            'rate': median(warm),
-            'ratio': median(a / b for a, b in zip(warm, decoded)),
-        },
+        {'what': 'cache / pipeline without', **Cost.medians(warm), **Cost.ratios(warm, decoded)},
     ]
+
+
+class Cost(NamedTuple):
+    """What clips cost by the clock, and in time of all cores, which others on them change less."""
+
+    rate: float  # clips per second
+    cpu_ms: float  # per clip
+
+    @staticmethod
+    def medians(costs: Sequence[Cost]) -> dict[str, float]:
+        """Return the medians over rounds."""
+        return {name: median(getattr(cost, name) for cost in costs) for name in Cost._fields}
+
+    @staticmethod
+    def ratios(costs: Sequence[Cost], others: Sequence[Cost]) -> dict[str, float]:
+        """Return how much faster than others they are."""
+        pairs = list(zip(costs, others))
+        return {
+            'ratio': median(a.rate / b.rate for a, b in pairs),
+            'ratio_by_cpu': median(b.cpu_ms / a.cpu_ms for a, b in pairs),
+        }
+
+
+def cpu_sec() -> float:
+    """Return the processor time of this process and of those that it has waited for."""
+    return sum(os.times()[:4])
 
 
 def single_clips(root: Path, cache: str, args: argparse.Namespace) -> list[dict[str, Any]]:
@@ -244,27 +267,30 @@ def single_clips(root: Path, cache: str, args: argparse.Namespace) -> list[dict[
     ]
 
 
-def batches_of(clips: VideoClips, workers: int) -> Any:
-    """Return the batches of a training without end."""
+def batches_of(clips: VideoClips, workers: int, count: int) -> Any:
+    """Return the first batches of a training."""
     sampler = MultiTaskSampler({'action': len(clips)}, BATCH, tasks_at=lambda _: ['action'])
     loader: DataLoader[Any] = DataLoader(
         MultiTaskDataset({'action': clips}),
-        batch_sampler=sampler,
+        batch_sampler=list(islice(sampler, count)),
         collate_fn=collate_tasks,
         num_workers=workers,
     )
     return iter(loader)
 
 
-def pipeline_rate(clips: VideoClips, count: int) -> float:
-    """Return the clips per second that reach this process."""
-    batches = batches_of(clips, WORKERS)
-    for _ in range(3 * WORKERS):  # what is fetched ahead, and the start
+def pipeline(clips: VideoClips, count: int) -> Cost:
+    """Return what clips cost that reach this process; the first ones are not timed."""
+    ahead, used = 3 * WORKERS, cpu_sec()
+    batches = batches_of(clips, WORKERS, ahead + count // BATCH)
+    for _ in range(ahead):  # what is fetched ahead, and the start
         next(batches)
     start = perf_counter()
-    for _ in range(count // BATCH):
-        next(batches)
-    return count // BATCH * BATCH / (perf_counter() - start)
+    num_batches = sum(1 for _ in batches)
+    seconds = perf_counter() - start
+    del batches  # its workers end, and their time is counted
+    milliseconds = 1e3 * (cpu_sec() - used) / ((ahead + num_batches) * BATCH)
+    return Cost(num_batches * BATCH / seconds, milliseconds)
 
 
 def drawn(clips: VideoClips, count: int) -> list[Read]:
@@ -276,16 +302,14 @@ def drawn(clips: VideoClips, count: int) -> list[Read]:
         return np.zeros((NUM_FRAMES, *CROP, 3), np.uint8)
 
     reader, clips._read = clips._read, record  # type: ignore[assignment]
-    batches = batches_of(clips, 0)
-    while len(reads) < count:
-        next(batches)
+    list(batches_of(clips, 0, -(-count // BATCH)))
     clips._read = reader
     return reads[:count]
 
 
-def bare_rate(reads: Sequence[Read]) -> float:
-    """Return the clips per second of processes that decode and do nothing else."""
-    context = multiprocessing.get_context('fork')
+def bare(reads: Sequence[Read]) -> Cost:
+    """Return what clips cost in processes that decode and do nothing else."""
+    context, used = multiprocessing.get_context('fork'), cpu_sec()
     barrier = context.Barrier(WORKERS + 1)
     processes = [
         context.Process(target=decode_all, args=(reads[i::WORKERS], barrier))
@@ -299,7 +323,8 @@ def bare_rate(reads: Sequence[Read]) -> float:
     seconds = perf_counter() - start
     for process in processes:
         process.join()
-    return len(reads) / seconds
+    milliseconds = 1e3 * (cpu_sec() - used) / (len(reads) + WORKERS)
+    return Cost(len(reads) / seconds, milliseconds)
 
 
 def decode_all(reads: Sequence[Read], barrier: Barrier) -> None:
