@@ -166,7 +166,9 @@ def _facts(value: Any, path: Path) -> VideoFacts | VideoError:
 def _identity(path: Path) -> str:
     status = path.stat()
     kind = 'folder' if stat.S_ISDIR(status.st_mode) else 'file'
-    return f'{kind} {path.absolute()} {status.st_size} {status.st_mtime_ns}'
+    # Names may hold bytes that are no UTF-8, which the database would refuse.
+    name = os.fsencode(path.absolute()).decode(errors='backslashreplace')
+    return f'{kind} {name} {status.st_size} {status.st_mtime_ns}'
 
 
 def _hash(path: Path) -> str:

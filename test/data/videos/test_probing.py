@@ -60,6 +60,20 @@ def test_a_second_start_does_not_open_the_videos_again(
     assert opened.paths[4:] == [paths[0], paths[1]]
 
 
+def test_a_name_may_hold_any_bytes(
+    tmp_path: Path, write_video: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = Opened(monkeypatch)
+    names = [os.fsdecode(name) for name in (b'caf\xe9.mp4', b'caf\xe8.mp4')]
+    entries = []
+    for number, name in enumerate(names):
+        plain = write_video(tmp_path / 'plain.mp4', 5 + number)
+        entries.append(ClipEntry(plain.rename(tmp_path / name), 0))
+    for _ in range(2):
+        assert [facts.num_frames for facts in Prober(30).facts(entries)] == [5, 6]
+    assert len(opened.paths) == 2
+
+
 def test_a_file_that_is_gone_is_an_error_and_is_not_remembered(tmp_path: Path) -> None:
     (facts,) = Prober(30).facts([ClipEntry(tmp_path / 'gone.mp4', 0)])
     assert isinstance(facts, VideoError)
