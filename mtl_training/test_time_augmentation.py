@@ -9,7 +9,7 @@ from typing import Any
 from mtl_perception.network.config import FRAME_MULTIPLE
 from mtl_perception.network.multitask import MultiTaskNetwork
 from mtl_perception.network.pose.decoding import box_candidates, People, suppress
-from mtl_perception.network.pose.keypoints import KeypointOutput
+from mtl_perception.network.pose.keypoints import HEATMAP_STRIDE, KeypointOutput
 from mtl_perception.network.pose.skeleton import FLIPPED, NUM_KEYPOINTS
 import torch
 from torch import Tensor
@@ -21,7 +21,7 @@ class TestTimeAugmentation:
     """
     How often, and how, an image is looked at.
 
-    Heatmaps are averaged at the size of the first scale; the boxes of all scales and of the
+    Heatmaps are averaged at the size of the plain image's; the boxes of all scales and of the
     mirror images compete in one non-maximum suppression.
 
     :param scales: Of the network's input; the source takes 0.5, 1, 1.5, 2 and 2.5.
@@ -44,9 +44,11 @@ class TestTimeAugmentation:
         Return the outputs of the frame tasks, and the people where the network detects any.
 
         :param frames: Normalised, ``[B, 3, h, w]``.
-        :return: The outputs are those of the plain image, but for the averaged heatmaps.
+        :return: The outputs are those of the plain image, but for the averaged heatmaps. It is
+            looked at for them even if the scales leave it out.
         """
         size = (frames.shape[2], frames.shape[3])
+        cells = [side // HEATMAP_STRIDE for side in size]
         detection = network.config.task_of_kind('detection')
         keypoints = network.config.task_of_kind('keypoints')
         outputs: dict[str, Any] = {}
@@ -54,18 +56,16 @@ class TestTimeAugmentation:
         candidates: list[tuple[Tensor, Tensor]] = []
         for view, flipped in self._views(frames):
             own = network({trunk: view})
-            outputs = outputs or own
+            if view is frames:
+                outputs = own
             if keypoints:
-                heatmaps.append(_upright(own[keypoints].heatmaps.float(), flipped))
+                maps = _upright(own[keypoints].heatmaps.float(), flipped)
+                heatmaps.append(interpolate(maps, cells, mode='bilinear', align_corners=False))
             if detection:
                 candidates.append(_boxes(network, own[detection], view, size, flipped))
-        if keypoints and len(heatmaps) > 1:
-            target = heatmaps[0].shape[2:]
-            aligned = [
-                interpolate(maps, target, mode='bilinear', align_corners=False)
-                for maps in heatmaps
-            ]
-            mean = torch.stack(aligned).mean(0)
+        outputs = outputs or network({trunk: frames})
+        if keypoints:
+            mean = torch.stack(heatmaps).mean(0)
             outputs[keypoints] = KeypointOutput(mean, outputs[keypoints].intermediate)
         if not detection:
             return outputs, None

@@ -6,18 +6,22 @@ from mtl_perception.network.config import from_mapping, NetworkConfig
 from mtl_perception.network.multitask import MultiTaskNetwork
 from mtl_perception.network.pose.decoding import People
 from mtl_perception.network.pose.skeleton import FLIPPED
+from mtl_training.criteria import build_criteria
 from mtl_training.data.frame_sample import collate_frames
 from mtl_training.frame_evaluation import (
     found_people,
     FrameEvaluation,
+    FrameEvaluator,
     matched_poses,
     to_original,
     true_people,
 )
+from mtl_training.inputs import TaskInputs
 from mtl_training.predicted_poses import FoundPoses, load_poses, PredictedPoses, save_poses
 from mtl_training.test_time_augmentation import _boxes, _upright, TestTimeAugmentation
 import pytest
 import torch
+from torch.nn.functional import interpolate
 from torchvision.ops import box_iou
 
 
@@ -128,6 +132,37 @@ def test_mirrored_heatmaps_are_averaged_upright(network) -> None:
     expected[:, 17] = (plain[:, 17] + mirrored[:, 17]) / 2
     torch.testing.assert_close(outputs['keypoints'].heatmaps, expected)
     torch.testing.assert_close(_upright(_upright(plain, True), True), plain)
+
+
+@pytest.mark.parametrize('scales', [(0.5, 1.0), (1.0, 0.5), (0.5,), (2.0, 1.5)], ids=str)
+def test_heatmaps_are_averaged_at_the_size_of_the_plain_image(network, scales) -> None:
+    frames = torch.randn(2, 3, 64, 96)
+    with torch.no_grad():
+        outputs, _ = TestTimeAugmentation(scales).run(network, 'frame', frames)
+        plain = network({'frame': frames})
+        views = [
+            interpolate(frames, [*sides], mode='bilinear', antialias=True)
+            for sides in ({0.5: (32, 64), 1.0: (64, 96), 1.5: (96, 128), 2.0: (128, 192)}[s]
+                          for s in scales)
+        ]  # fmt: skip
+        maps = [network({'frame': view})['keypoints'].heatmaps for view in views]
+    aligned = [interpolate(m, (16, 24), mode='bilinear') for m in maps]
+    torch.testing.assert_close(outputs['keypoints'].heatmaps, sum(aligned) / len(scales))
+    torch.testing.assert_close(outputs['person'].logits, plain['person'].logits)
+
+
+def test_losses_are_those_of_the_plain_image_whatever_the_scales(network, dataset) -> None:
+    batch = collate_frames([dataset[i] for i in range(5)])
+    inputs = TaskInputs(network.config).eval()
+    criteria = build_criteria(network.config, {})
+    losses = []
+    for scales in ((1.0,), (0.5, 1.0), (2.0,)):
+        evaluator = FrameEvaluator(
+            network, inputs, criteria, augmentation=TestTimeAugmentation(scales)
+        )
+        found = evaluator.run([batch], [*network.config.tasks], device=torch.device('cpu'))
+        losses.append(found.losses()['person'])
+    assert losses[1:] == pytest.approx([losses[0]] * 2)
 
 
 def test_an_image_and_its_mirror_image_have_mirrored_people(network) -> None:
