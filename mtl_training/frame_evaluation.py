@@ -161,7 +161,8 @@ class FrameEvaluator:
             trunk = config.tasks[trunk_task].trunk
             with self.autocast():
                 outputs, people = self.augmentation.run(self.network, trunk, frames)
-                self._add_poses(result, batch, outputs, people, num_frames)
+            # Without autocast, which would round coordinates to the eight bits of bfloat16.
+            self._add_poses(result, batch, outputs, people, num_frames)
         for task in result.tasks:
             if self.criteria is not None and task in self.criteria:
                 criterion = self.criteria[task]
@@ -189,7 +190,8 @@ class FrameEvaluator:
         if config.task_of_kind('keypoints') and config.task_of_kind('association'):
             is_there = batch.is_person
             last = {task: newest(output, num_frames) for task, output in outputs.items()}
-            in_true = self.network.poses_in(batch.boxes[:, :, -1], is_there.float(), last)
+            with self.autocast():
+                in_true = self.network.poses_in(batch.boxes[:, :, -1], is_there.float(), last)
             for i, found in enumerate(found_people(in_true, batch.transforms)):
                 result.poses_in_true_boxes.update(int(batch.image_ids[i]), found, truth[i])
         if people is None:
@@ -210,7 +212,8 @@ class FrameEvaluator:
         if not chosen.any():
             return
         sizes = torch.tensor(batch.images.shape[2:4], device=boxes.device)
-        scores = self.network.activities(poses[chosen], boxes[chosen], sizes)
+        with self.autocast():
+            scores = self.network.activities(poses[chosen], boxes[chosen], sizes)
         result.activities.update(scores.argmax(1).cpu(), batch.activities[chosen].cpu())
 
 

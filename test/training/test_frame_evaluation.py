@@ -19,6 +19,7 @@ from mtl_training.frame_evaluation import (
 from mtl_training.inputs import TaskInputs
 from mtl_training.predicted_poses import FoundPoses, load_poses, PredictedPoses, save_poses
 from mtl_training.test_time_augmentation import _boxes, _upright, TestTimeAugmentation
+import numpy as np
 import pytest
 import torch
 from torch.nn.functional import interpolate
@@ -61,6 +62,29 @@ def test_perfect_people_have_an_average_precision_of_one(dataset, network) -> No
     for task in ('person', 'keypoints'):
         assert figures[task]['ap'] == pytest.approx(1)
         assert figures[task]['score'] == pytest.approx(1)
+
+
+def test_coordinates_keep_their_bits_under_autocast(dataset, network, monkeypatch) -> None:
+    batch = collate_frames([dataset[i] for i in range(5)])
+    run = TestTimeAugmentation.run
+    monkeypatch.setattr(
+        TestTimeAugmentation, 'run', lambda *args: (run(*args)[0], perfect_people(batch))
+    )
+    evaluator = FrameEvaluator(
+        network,
+        TaskInputs(network.config).eval(),
+        autocast=lambda: torch.autocast('cpu', torch.bfloat16),
+    )
+    result = evaluator.run([batch], [*network.config.tasks], device=torch.device('cpu'))
+    for poses in (result.poses, result.poses_in_true_boxes):
+        for index, (found, truth) in poses._images.items():
+            expected = dataset[index].boxes[:, -1].numpy()
+            for boxes in (found.boxes, truth.boxes):
+                np.testing.assert_allclose(boxes, expected, atol=1e-3)
+    keypoints = result.poses._images[0][0].keypoints
+    seen = dataset[0].keypoints[:, -1, :, 2].numpy() > 0
+    expected = dataset[0].keypoints[:, -1, :, :2].numpy()
+    np.testing.assert_allclose(keypoints[seen][:, :2], expected[seen], atol=1e-3)
 
 
 def test_poses_are_matched_as_a_slow_loop_matches_them(dataset) -> None:
