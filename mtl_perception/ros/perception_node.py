@@ -26,6 +26,7 @@ from mtl_perception.ros.stream import Stream
 from mtl_perception.ros.throttle import Throttle
 from mtl_perception.ros.transport import shipped_file, use_shipped_transport_profile
 from mtl_perception.runtime.engine import Engine
+from mtl_perception.runtime.recognizer import load_frame_branch
 from rcl_interfaces.msg import SetParametersResult
 import rclpy
 from rclpy.clock import Clock, ClockType
@@ -130,7 +131,9 @@ class PerceptionNode(LifecycleNode):
                 device=parameters.device,
                 precision=parameters.precision,
             )
-        except (OSError, ValueError, RuntimeError) as error:
+            if engine.frame_trunk is not None:
+                load_frame_branch()
+        except (ImportError, OSError, ValueError, RuntimeError) as error:
             self.fail(f'Cannot configure: {error}')
             return TransitionCallbackReturn.FAILURE
         finally:

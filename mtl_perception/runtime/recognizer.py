@@ -4,15 +4,35 @@ from __future__ import annotations
 
 from dataclasses import replace
 import threading
+from typing import TYPE_CHECKING
 
 from mtl_perception.runtime.clip_branch import ClipBranch
 from mtl_perception.runtime.clip_buffer import Admission, Clip
 from mtl_perception.runtime.engine import Engine
-from mtl_perception.runtime.frame_branch import FrameBranch
 from mtl_perception.runtime.frame_buffer import Frame, FrameBuffer
 from mtl_perception.runtime.picture import Picture
 from mtl_perception.runtime.results import RecognitionSettings, Results
 import torch
+
+if TYPE_CHECKING:
+    from mtl_perception.runtime.frame_branch import FrameBranch
+
+
+def load_frame_branch() -> type[FrameBranch]:
+    """
+    Return what looks at frames.
+
+    Only now is its tracker imported, which need not be there for a checkpoint of clips.
+
+    :raises ImportError: If it can't be.
+    """
+    try:
+        from mtl_perception.runtime.frame_branch import FrameBranch as Branch
+    except ImportError as error:
+        raise ImportError(
+            f'a checkpoint that finds people needs requirements/tracking.txt installed: {error}.'
+        ) from error
+    return Branch
 
 
 class Recognizer:
@@ -25,12 +45,13 @@ class Recognizer:
 
     :param engine: The network; its device holds the clips too.
     :param max_gap_sec: Frames further apart than this do not belong to one clip.
+    :raises ImportError: If the network finds people and what tracks them is not installed.
     """
 
     def __init__(self, engine: Engine, *, max_gap_sec: float = 1.0) -> None:
         self._engine = engine
         self._clips = ClipBranch(engine, max_gap_sec=max_gap_sec)
-        self._frames = None if engine.frame_trunk is None else FrameBranch(engine)
+        self._frames = None if engine.frame_trunk is None else load_frame_branch()(engine)
         self._newest = FrameBuffer()
         # Clips and frames end at the same frame.
         self._lock = threading.Lock()
@@ -40,11 +61,6 @@ class Recognizer:
         self._num_resets = 0
         self._recognised_resets = -1
         self.num_superseded = 0  # frames that were never the newest when there was time for one
-
-    @property
-    def finds_people(self) -> bool:
-        """Return whether frames are looked at, and not only clips."""
-        return self._frames is not None
 
     @property
     def clip_sec(self) -> float:

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 import json
 import math
+import os
+from pathlib import Path
 from typing import Any
 
 from image_messages import image_msg, random_rgb, SECOND
 import numpy as np
 from people_network import ACTIVITIES, people_config, write_people_checkpoint
-from perception import stamp_of
+from perception import stamp_of, write_checkpoint
 import pytest
 from scene import COLOURFUL, launch_scene, Scene, STARTS
 from sensor_msgs.msg import Image
@@ -142,3 +144,25 @@ def test_cleaning_up_and_starting_again_gives_people_again(scene: Scene) -> None
         return bool(scene.ears.poses)
 
     scene.wait(are_people_back)
+
+
+def test_without_a_tracker_there_are_clips_and_a_reason_why_no_people(
+    start_node: Callable[..., Any],
+    ros_node: Any,
+    spin: Callable[..., Any],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (tmp_path / 'trackers.py').write_text('raise ModuleNotFoundError("No trackers here")\n')
+    monkeypatch.setenv('PYTHONPATH', str(tmp_path), prepend=os.pathsep)
+    people = write_people_checkpoint(tmp_path / 'people.safetensors', people_config())
+    scene = launch_scene(start_node, ros_node, spin, (), {'checkpoint': people})
+    assert scene.control.state() == 'unconfigured'
+    (line,) = [line for line in scene.process.output.splitlines() if 'ERROR' in line]
+    reason = 'a checkpoint that finds people needs requirements/tracking.txt installed'
+    assert f'Cannot configure: {reason}: No trackers here' in line
+    clips = write_checkpoint(tmp_path / 'clips.safetensors')
+    assert scene.control.set('checkpoint', str(clips))[0]
+    assert scene.control.transition('configure')
+    assert scene.control.transition('activate')
+    scene.watch(COLOURFUL)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
+import subprocess
+import sys
 import threading
 from typing import Any
 
+import mtl_perception
 from mtl_perception.checkpoint import load_network
 from mtl_perception.network.preprocessing import FramePreprocessor
 from mtl_perception.runtime.clip_buffer import Admission
@@ -16,6 +20,7 @@ from mtl_perception.runtime.recognizer import Recognizer
 from mtl_perception.runtime.results import Recognition, RecognitionSettings
 from mtl_perception.runtime.smoothing import Smoother
 import numpy as np
+from people_network import people_config, write_people_checkpoint
 import pytest
 import torch
 
@@ -223,3 +228,29 @@ def test_a_waiting_thread_is_woken_by_a_frame(engine: Engine) -> None:
     assert not recognizer.wait_for_frame(0)
     recognizer.wake()
     assert recognizer.wait_for_frame(0)
+
+
+def test_only_people_need_a_tracker(checkpoint: Path, tmp_path: Path) -> None:
+    write_people_checkpoint(tmp_path / 'people.safetensors', people_config())
+    program = """
+import sys
+sys.modules['trackers'] = None
+from mtl_perception.runtime.engine import Engine
+from mtl_perception.runtime.recognizer import Recognizer
+for path in sys.argv[1:]:
+    try:
+        print(Recognizer(Engine(path, device='cpu', precision='float32')).clip_sec)
+    except ImportError as error:
+        print(error)
+"""
+    paths = [str(checkpoint), str(tmp_path / 'people.safetensors')]
+    said = subprocess.run(
+        [sys.executable, '-c', program, *paths],
+        env={**os.environ, 'PYTHONPATH': str(Path(mtl_perception.__file__).parents[1])},
+        stdout=subprocess.PIPE,
+        check=True,
+        text=True,
+    ).stdout.splitlines()
+    assert len(said) == 2
+    assert float(said[0]) > 0
+    assert 'a checkpoint that finds people needs requirements/tracking.txt installed' in said[1]
