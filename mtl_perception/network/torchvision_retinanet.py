@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 import re
 
 from mtl_perception.network.backbones.resnet2d import BLOCKS
@@ -83,7 +84,15 @@ def retinanet_config(
         'p6_from': 'p5' if is_from_p5 else 'c5',
     }
     task = TaskConfig(kind='detection', trunk='frame', settings=settings)
-    return NetworkConfig(trunks={'frame': trunk}, tasks={'person': task})
+    config = NetworkConfig(trunks={'frame': trunk}, tasks={'person': task})
+    return counting_from_corner(config, 'person')
+
+
+def counting_from_corner(config: NetworkConfig, name: str) -> NetworkConfig:
+    """Return a config whose task of detection has torchvision's boxes: from the image's corner."""
+    task = config.tasks[name]
+    task = replace(task, settings={**task.settings, 'origin': 'corner'})
+    return replace(config, tasks={**config.tasks, name: task})
 
 
 def _current_name(name: str) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 from jsonargparse import Namespace
 from mtl_perception.checkpoint import load_network, read_state_dict, save_checkpoint
 from mtl_perception.network.multitask import MultiTaskNetwork
-from mtl_perception.network.torchvision_retinanet import retinanet_config
+from mtl_perception.network.torchvision_retinanet import counting_from_corner, retinanet_config
 from mtl_perception.network.torchvision_weights import kind_of, KINDS, load_torchvision_weights
 from mtl_training.arguments import OneLineParser
 from mtl_training.commands.output import check_output
@@ -66,6 +66,8 @@ def main(arguments: Sequence[str]) -> int:
     network, training = _network(parsed, kind, weights)
     trunk = parsed.trunk or _trunk_for(network, kind)
     head = load_torchvision_weights(network, weights, trunk=trunk, task=parsed.task)
+    if kind == 'RetinaNet' and head is not None:
+        network.config = counting_from_corner(network.config, head)
     check_output('--out', parsed.out, overwrite=parsed.overwrite)
     digest = hashlib.sha256(Path(parsed.weights).read_bytes()).hexdigest()
     source = {'file': Path(parsed.weights).name, 'sha256': digest, 'trunk': trunk}

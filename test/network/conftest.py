@@ -2,11 +2,13 @@
 
 from collections.abc import Callable, Iterator
 from functools import cache, partial
+from typing import Any
 
 from mtl_perception.network import MultiTaskNetwork, NetworkConfig, TaskConfig, TrunkConfig
 import pytest
 import torch
 from torch import nn, Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 from torchvision.models.detection import retinanet_resnet50_fpn, retinanet_resnet50_fpn_v2
 from torchvision.models.detection.retinanet import RetinaNet
 
@@ -63,6 +65,27 @@ def make_network(
         return network.eval()
 
     return make
+
+
+class Counting(TorchDispatchMode):
+    """Counts the calls whose result has a size that only counting tells: a GPU waits for them."""
+
+    num_calls = 0
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        by_mask = func in (torch.ops.aten.index.Tensor, torch.ops.aten.index_put_.default)
+        places = args[1] if by_mask else ()
+        is_mask = any(x is not None and x.dtype == torch.bool for x in places)
+        self.num_calls += is_mask or func is torch.ops.aten.nonzero.default
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.fixture
+def counting() -> Counting:
+    """Return a context that counts, in ``num_calls``, how often things are counted."""
+    return Counting()
 
 
 @pytest.fixture(scope='session')

@@ -1,6 +1,7 @@
 """Tests of :mod:`mtl_perception.network.pose.decoding`: from heatmaps and boxes to people."""
 
 from dataclasses import replace
+from typing import Any
 
 from mtl_perception.network.pose.association import AssociationConfig, PoseResidualNetwork
 from mtl_perception.network.pose.decoding import find_poses, gather_poses, People
@@ -123,6 +124,41 @@ def test_without_people_nothing_is_found(
     scores = torch.rand(batch, people)
     found = find_poses(heatmaps, boxes, scores, network, KEYPOINTS)
     assert found.keypoints.shape == (batch, people, 17, 3)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize('batch, people', [(3, 4), (2, 0), (0, 3)])
+def test_padding_may_be_computed_like_people(
+    batch: int, people: int, network: PoseResidualNetwork
+) -> None:
+    heatmaps, boxes = torch.rand(batch, 18, 20, 24), torch.rand(batch, people, 4).cumsum(-1) * 20
+    scores = torch.rand(batch, people) * (torch.rand(batch, people) > 0.4)
+    same(
+        find_poses(heatmaps, boxes, scores, network, KEYPOINTS, skips_padding=False),
+        find_poses(heatmaps, boxes, scores, network, KEYPOINTS, skips_padding=True),
+    )
+
+
+@torch.no_grad()
+@pytest.mark.parametrize('skips_padding', [True, False])
+def test_people_are_counted_only_to_skip_padding(
+    network: PoseResidualNetwork, counting: Any, skips_padding: bool
+) -> None:
+    given = random_input()
+    with counting as counted:
+        find_poses(*given, network, KEYPOINTS, skips_padding=skips_padding)
+    assert counted.num_calls == int(skips_padding)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize('skips_padding', [True, False])
+def test_a_network_that_says_no_number_is_not_taken_for_one_that_finds_no_joint(
+    network: PoseResidualNetwork, skips_padding: bool
+) -> None:
+    network.layers[-2].bias[0] = torch.nan
+    given = random_input()
+    found = find_poses(*given, network, KEYPOINTS, skips_padding=skips_padding)
+    assert found.pose_scores[:, :-1].isnan().all()
 
 
 @torch.no_grad()

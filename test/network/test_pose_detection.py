@@ -2,7 +2,10 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+import gc
 import math
+from typing import Any
+import weakref
 
 from mtl_perception.network import load_torchvision_weights, MultiTaskNetwork
 from mtl_perception.network.pose.decoding import box_candidates, suppress
@@ -61,7 +64,8 @@ def test_anchors_boxes_and_scores_of_people_are_those_of_torchvision(
 
     levels = list(theirs.backbone(frames).values())
     raw, output = theirs.head(levels), outputs['person']
-    assert torch.equal(output.anchors, theirs.anchor_generator(normalised, levels)[0])
+    # Theirs count from the corner of the image, ours from the centre of its first pixel.
+    assert torch.equal(output.anchors + 0.5, theirs.anchor_generator(normalised, levels)[0])
     assert output.level_sizes == tuple(
         NUM_ANCHORS * level.shape[2] * level.shape[3] for level in levels
     )
@@ -76,7 +80,7 @@ def test_anchors_boxes_and_scores_of_people_are_those_of_torchvision(
         assert len(boxes) > 20, 'there must be boxes to compare'
         found = people.is_found[i]
         torch.testing.assert_close(people.box_scores[i, found], scores, atol=1e-4, rtol=0)
-        torch.testing.assert_close(people.boxes[i, found], boxes, atol=1e-3, rtol=1e-4)
+        torch.testing.assert_close(people.boxes[i, found] + 0.5, boxes, atol=1e-3, rtol=1e-4)
 
 
 def test_the_anchors_are_those_of_the_paper_in_whole_pixels() -> None:
@@ -104,6 +108,37 @@ def test_an_anchor_scale_makes_all_anchors_smaller() -> None:
     small, large = half(maps, (64, 64)).anchors, whole(maps, (64, 64)).anchors
     sides = (small[:, 2:] - small[:, :2]) * 2
     torch.testing.assert_close(sides, large[:, 2:] - large[:, :2], atol=5, rtol=0)
+
+
+@torch.no_grad()
+def test_a_head_that_counts_from_the_corner_has_all_boxes_half_a_pixel_before() -> None:
+    centre = DetectionBranch(CHANNELS, replace(SMALL, min_score=0.0))
+    corner = DetectionBranch(CHANNELS, replace(SMALL, min_score=0.0, origin='corner'))
+    corner.load_state_dict(centre.state_dict())
+    maps = maps_of(512, 512)
+    found, expected = (
+        box_candidates(branch(maps, (512, 512)), branch.config, (512, 512))[0]
+        for branch in (corner, centre)
+    )
+    is_inside = ((expected > 0) & (expected < 511)).all(-1)
+    assert is_inside.sum() > 100
+    torch.testing.assert_close(found[is_inside], expected[is_inside] - 0.5)
+
+
+def test_anchors_as_small_as_may_be_have_sides() -> None:
+    branch = DetectionBranch(CHANNELS, replace(SMALL, anchor_scale=0.0625))
+    anchors = branch(maps_of(64, 64), (64, 64)).anchors
+    assert (anchors[:, 2:] > anchors[:, :2]).all()
+
+
+def test_a_branch_that_moves_keeps_no_anchors() -> None:
+    branch = DetectionBranch(CHANNELS, SMALL)
+    kept = weakref.ref(branch(maps_of(64, 64), (64, 64)).anchors)
+    gc.collect()
+    assert kept() is not None, 'they are the same for every image'
+    branch.to('cpu')
+    gc.collect()
+    assert kept() is None
 
 
 def test_images_of_another_size_get_their_own_anchors() -> None:
@@ -144,8 +179,8 @@ def test_candidates_are_the_best_of_each_level_within_the_image() -> None:
     boxes, scores = box_candidates(output, config, (64, 48))
     expected = torch.tensor([3.0, 2.0, 1.0, 4.0, -math.inf]).sigmoid()
     torch.testing.assert_close(scores[0], expected)
-    assert boxes[0, :, 0].tolist() == [0, 10, 0, 0, 10]
-    assert boxes[0, 1].tolist() == [10, 10, 48, 64], 'cut at the right and at the bottom'
+    assert boxes[0, :, 0].tolist() == [-0.5, 10, -0.5, -0.5, 10]
+    assert boxes[0, 1].tolist() == [10, 10, 47.5, 63.5], 'cut at the right and at the bottom'
 
 
 def test_of_boxes_that_overlap_the_best_stays_and_images_do_not_mix() -> None:
@@ -173,9 +208,17 @@ def test_suppression_is_the_slow_loop_over_the_best() -> None:
         torch.testing.assert_close(kept[i], boxes[i, left[:7]])
 
 
-def test_an_image_without_boxes_has_nobody() -> None:
-    boxes, scores = suppress(torch.zeros(2, 5, 4), torch.zeros(2, 5), SMALL)
-    assert boxes.shape == (2, 5, 4)
+def test_suppression_counts_the_boxes_once(counting: Any) -> None:
+    boxes = torch.rand(2, 9, 4).cumsum(-1)
+    with counting as counted:
+        suppress(boxes, torch.rand(2, 9), SMALL)
+    assert counted.num_calls == 1, 'a GPU is waited for each time'
+
+
+@pytest.mark.parametrize('candidates', [0, 5])
+def test_an_image_without_boxes_has_nobody(candidates: int) -> None:
+    boxes, scores = suppress(torch.zeros(2, candidates, 4), torch.zeros(2, candidates), SMALL)
+    assert boxes.shape == (2, candidates, 4)
     assert not scores.any()
 
 
@@ -190,7 +233,10 @@ def test_an_image_without_boxes_has_nobody() -> None:
         ({'p6_from': 'c4'}, "p6_from must be 'c5' or 'p5', got 'c4'"),
         ({'min_score': 1.5}, r'min_score must lie in \[0, 1\], got 1.5'),
         ({'nms_iou': float('nan')}, r'nms_iou must lie in \[0, 1\], got nan'),
-        ({'anchor_scale': 0.0}, r'anchor_scale must lie in \(0, 8\], got 0.0'),
+        ({'anchor_scale': 0.0}, r'anchor_scale must lie in \[0.0625, 8\], got 0.0'),
+        ({'anchor_scale': 0.06}, r'anchor_scale must lie in \[0.0625, 8\], got 0.06'),
+        ({'anchor_scale': float('nan')}, r'anchor_scale must lie in \[0.0625, 8\], got nan'),
+        ({'origin': 'pixel'}, r"origin must be one of \('centre', 'corner'\), got 'pixel'"),
     ],
 )
 def test_settings_out_of_range_are_refused(settings: dict[str, object], match: str) -> None:

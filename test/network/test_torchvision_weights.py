@@ -215,6 +215,7 @@ def test_the_config_of_a_retinanet_builds_a_network_of_its_shapes(
     assert settings['p6_from'] == ('p5' if is_v1 else 'c5')
     assert settings['norm'] == ('none' if is_v1 else 'group')
     assert trunk.preprocessing.size == (480, 640)
+    assert settings['origin'] == 'corner'
     theirs = branch_weights(weights)
     theirs = {f'heads.person.{name}': value.shape for name, value in theirs.items()}
     prefix = 'backbone.body.'

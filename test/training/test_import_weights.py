@@ -1,5 +1,6 @@
 """Tests of the command ``import-weights`` and of runs that start from files of weights."""
 
+from dataclasses import replace
 import hashlib
 import json
 import os
@@ -128,6 +129,21 @@ def test_a_retinanet_becomes_a_checkpoint_that_finds_the_same(
     assert list(preprocessing.std) == transform.image_std
     people = network.people(frames)
     assert people.keypoints[..., :2].isnan().all(), 'boxes alone'
+
+
+def test_a_head_of_a_checkpoint_that_takes_their_weights_counts_as_they_do(
+    weights: Path, tmp_path: Path
+) -> None:
+    person = TaskConfig(kind='detection', trunk='frame', settings={'p6_from': 'p5'})
+    before = saved(tmp_path / 'mine.safetensors', network_config('frame', 'clip', person=person))
+    out = tmp_path / 'out.safetensors'
+    arguments = ('--weights', weights, '--checkpoint', tmp_path / 'mine.safetensors')
+    assert run(*arguments, '--out', out) == 0
+    tasks = load_network(out)[0].config.tasks
+    assert tasks['person'].settings == {'p6_from': 'p5', 'origin': 'corner'}
+    others = {name: task for name, task in tasks.items() if name != 'person'}
+    assert others == {name: before.config.tasks[name] for name in others}
+    assert len(others) == 2
 
 
 def test_without_options_it_takes_the_size_of_a_camera_and_the_norms_of_coco(
@@ -272,6 +288,20 @@ def test_norms_of_a_trunk_that_got_no_weights_are_not_frozen(resnet: Path) -> No
     )
     with pytest.raises(ValueError, match=r"freeze_batch_norm keeps parts of trunk \['clip'\]"):
         started(config)
+
+
+def test_norms_of_a_trunk_that_a_checkpoint_lacks_are_not_frozen(tmp_path: Path) -> None:
+    path = tmp_path / 'stage1.safetensors'
+    saved(path, network_config('frame'))
+    config = training_config(
+        network_config('frame', 'clip'), init_checkpoint=str(path), freeze_batch_norm=True
+    )
+    with pytest.raises(ValueError, match=r"freeze_batch_norm keeps parts of trunk \['clip'\]"):
+        started(config)
+    config = replace(config, freeze_batch_norm=False, trainable_stages=())
+    network, _ = started(config)
+    assert not any(p.requires_grad for p in network.trunks['frame'].parameters())
+    assert all(p.requires_grad for p in network.trunks['clip'].parameters())
 
 
 def test_stages_are_frozen_that_a_checkpoint_brings(tmp_path: Path) -> None:

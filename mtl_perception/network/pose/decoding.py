@@ -30,7 +30,9 @@ class People(NamedTuple):
     boxes: Tensor  # [B, N, 4], xyxy
     box_scores: Tensor  # [B, N]; 0 for padding
     keypoints: Tensor  # [B, N, 17, 3]: x, y, score; NaN, NaN, 0 for a joint that was not found
-    pose_scores: Tensor  # [B, N]: score of the box x mean score of all 17 joints
+    # [B, N]: score of the box x mean score of all 17 joints; NaN where whose the joints are is not
+    # a number.
+    pose_scores: Tensor
 
     @property
     def is_found(self) -> Tensor:
@@ -56,8 +58,9 @@ def box_candidates(
     deltas = output.deltas.float().gather(1, chosen[..., None].expand(-1, -1, 4))
     boxes = decode_boxes(deltas, output.anchors[chosen])
     height, width = image_size
-    limits = torch.tensor([width, height, width, height], device=boxes.device)
-    boxes = torch.minimum(boxes.clamp_min(0), limits)
+    # The outer edges of the first and of the last pixels.
+    limits = torch.tensor([width, height, width, height], device=boxes.device) - 0.5
+    boxes = torch.minimum(boxes.clamp_min(-0.5), limits)
     return boxes, torch.where(values > config.min_score, values, 0.0)
 
 
@@ -68,13 +71,12 @@ def suppress(boxes: Tensor, scores: Tensor, config: DetectionConfig) -> tuple[Te
     :param boxes: ``[B, C, 4]``; scores ``[B, C]``, 0 for what is none.
     :return: ``[B, N, 4]`` and ``[B, N]``, best first; a score of 0 marks padding.
     """
-    images = torch.arange(len(boxes), device=boxes.device)[:, None].expand_as(scores)
-    is_box = scores > 0
-    kept = batched_nms(boxes[is_box], scores[is_box], images[is_box], config.nms_iou)
-    survives = torch.zeros_like(scores[is_box])
-    survives[kept] = 1.0
-    values = torch.zeros_like(scores)
-    values[is_box] = scores[is_box] * survives
+    flat = scores.flatten()
+    # Counted once: a GPU is waited for each time.
+    rows = (flat > 0).nonzero()[:, 0]
+    images = rows // scores.shape[1]
+    kept = rows[batched_nms(boxes.flatten(0, 1)[rows], flat[rows], images, config.nms_iou)]
+    values = torch.zeros_like(flat).index_copy(0, kept, flat[kept]).view_as(scores)
     best, places = values.topk(min(config.max_people, values.shape[1]), dim=1)
     return boxes.gather(1, places[..., None].expand(-1, -1, 4)), best
 
@@ -85,6 +87,8 @@ def find_poses(
     scores: Tensor,
     network: PoseResidualNetwork,
     config: KeypointConfig,
+    *,
+    skips_padding: bool | None = None,
 ) -> People:
     """
     Find the joints of every person, all people of all images in one call.
@@ -94,6 +98,8 @@ def find_poses(
 
     :param heatmaps: ``[B, >= 17, h, w]``.
     :param boxes: ``[B, N, 4]``; a score of 0 in ``scores``, ``[B, N]``, marks padding.
+    :param skips_padding: Whether padding is left out, not computed like people; None does so on a
+        CPU alone. The result is the same.
     """
     peaks, heights = find_peaks(
         heatmaps[:, :NUM_KEYPOINTS], min_score=config.min_score, max_peaks=config.max_peaks
@@ -102,20 +108,23 @@ def find_poses(
     is_claimed = is_inside & (heights > 0)[:, None] & (scores > 0)[..., None, None]
     # Of the places for people most are empty. A GPU runs through them faster than it would count
     # them; on a CPU each costs as much as a person.
-    is_person = (
-        scores > 0 if scores.device.type == 'cpu' else torch.ones_like(scores, dtype=torch.bool)
-    )
-    own_cells = cells[is_person]
+    if skips_padding is None:
+        skips_padding = scores.device.type == 'cpu'
+    rows = (scores > 0).flatten().nonzero()[:, 0] if skips_padding else slice(None)
+    own_cells = cells.flatten(0, 1)[rows]
     impulses = (
         is_claimed * heights.clamp(0, 1)[:, None] if network.config.confusion else is_claimed
     )
-    maps = joint_maps(own_cells, impulses[is_person], network.config, INPUT_SIGMA)
+    maps = joint_maps(own_cells, impulses.flatten(0, 1)[rows], network.config, INPUT_SIGMA)
     dtype = next(network.parameters()).dtype
     probabilities = network(maps.to(dtype)).exp()
     sums = torch.zeros_like(cells, dtype=torch.float32)
-    sums[is_person] = window_sums(probabilities, own_cells, network.config.window).float()
+    sums.flatten(0, 1)[rows] = window_sums(probabilities, own_cells, network.config.window).float()
     claims = heights[:, None] * sums * is_claimed
-    return gather_poses(peaks, heights, assign(claims), boxes, scores)
+    found = gather_poses(peaks, heights, assign(claims), boxes, scores)
+    # What is not a number claims nothing: it would look like somebody whose joints are hidden.
+    is_broken = claims.isnan().flatten(2).any(2)
+    return found._replace(pose_scores=found.pose_scores.masked_fill(is_broken, torch.nan))
 
 
 def gather_poses(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 import math
 from typing import NamedTuple
@@ -21,6 +21,11 @@ ASPECT_RATIOS = (0.5, 1.0, 2.0)
 SCALES = (1.0, 2 ** (1 / 3), 2 ** (2 / 3))
 NUM_ANCHORS = len(ASPECT_RATIOS) * len(SCALES)
 HEAD_NORMS = ('none', 'group')
+# Where (0, 0) is in the boxes that the head has learnt: the centre of the first pixel, as the data
+# sets of this project have it, or the corner of the image, half a pixel before it.
+ORIGINS = ('centre', 'corner')
+# Anchors have whole sides: half the narrowest one would be rounded to none.
+MIN_ANCHOR_SCALE = 2 / ANCHOR_SIZES[0]
 MAX_LOG_SCALE = math.log(1000 / 16)  # a box is at most so many times larger than its anchor
 
 
@@ -37,6 +42,7 @@ class DetectionConfig:
     nms_iou: float = 0.5
     max_candidates: int = 1000  # per level, before the non-maximum suppression
     max_people: int = 20
+    origin: str = 'centre'  # of the boxes learnt; 'corner' of the image: torchvision's weights
 
     def __post_init__(self) -> None:
         for name in ('channels', 'num_convs', 'max_candidates', 'max_people'):
@@ -49,8 +55,12 @@ class DetectionConfig:
         for name in ('min_score', 'nms_iou'):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f'{name} must lie in [0, 1], got {getattr(self, name)}.')
-        if not 0 < self.anchor_scale <= 8:
-            raise ValueError(f'anchor_scale must lie in (0, 8], got {self.anchor_scale}.')
+        if not MIN_ANCHOR_SCALE <= self.anchor_scale <= 8:
+            raise ValueError(
+                f'anchor_scale must lie in [{MIN_ANCHOR_SCALE}, 8], got {self.anchor_scale}.'
+            )
+        if self.origin not in ORIGINS:
+            raise ValueError(f'origin must be one of {ORIGINS}, got {self.origin!r}.')
 
 
 class DetectionOutput(NamedTuple):
@@ -58,7 +68,7 @@ class DetectionOutput(NamedTuple):
 
     logits: Tensor  # [B, A]
     deltas: Tensor  # [B, A, 4], relative to the anchors
-    anchors: Tensor  # [A, 4], xyxy in pixels of the input
+    anchors: Tensor  # [A, 4], xyxy in pixels of the input, (0, 0) being the first one's centre
     level_sizes: tuple[int, ...]  # anchors of each level, P3 to P7
 
 
@@ -155,7 +165,8 @@ class DetectionBranch(nn.Module):
     The pyramid P3 to P7 and the RetinaNet head (arXiv 1708.02002), for one class: a person.
 
     Pyramid and head take the weights of torchvision's ``retinanet_resnet50_fpn`` and ``_v2``.
-    Anchors are torchvision's: whole pixels, which the paper does not ask for.
+    Anchors are torchvision's: whole pixels, which the paper does not ask for; of a head that
+    counts from the image's corner they lie half a pixel lower, and with them its boxes.
 
     :param channels: Of C2 to C5.
     """
@@ -197,10 +208,18 @@ class DetectionBranch(nn.Module):
             strides = [
                 [torch.tensor(image_size[axis] // grid[axis]) for axis in (0, 1)] for grid in grids
             ]
-            self._anchors.set_cell_anchors(torch.float32, levels[0].device)
-            anchors = self._anchors.grid_anchors(grids, strides)  # type: ignore[arg-type]
-            self._cache = {key: torch.cat(anchors)}
+            # On the CPU, for the generator keeps what it is made of.
+            self._anchors.set_cell_anchors(torch.float32, torch.device('cpu'))
+            anchors = torch.cat(self._anchors.grid_anchors(grids, strides))  # type: ignore[arg-type]
+            if self.config.origin == 'corner':
+                anchors -= 0.5
+            self._cache = {key: anchors.to(levels[0].device)}
         return self._cache[key]
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> DetectionBranch:
+        # What moves to another device leaves no memory behind.
+        self._cache = {}
+        return super()._apply(fn, recurse)
 
 
 def encode_boxes(boxes: Tensor, anchors: Tensor) -> Tensor:
