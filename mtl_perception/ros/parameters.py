@@ -146,7 +146,8 @@ class PerceptionParameters:
     )
     max_track_age_sec: float = parameter(
         1.0,
-        'A person who leaves and returns within this time keeps the track_id.',
+        'A person who leaves and returns within this time keeps the track_id; or within 2.5 times '
+        'the time between the last two frames looked at, where that is longer.',
         When.LIVE,
         limits=(0.05, 60.0),
     )

@@ -20,7 +20,7 @@ class RecognitionSettings:
     frame_every: int = 1  # look for people in every such frame
     min_person_score: float = 0.5  # nothing is said of boxes below
     min_keypoint_score: float = 0.0  # joints below are missing
-    max_track_age_sec: float = 1.0  # who returns within this time keeps its id
+    max_track_age_sec: float = 1.0  # who returns within this time keeps its id, see PersonTracker
 
 
 @dataclass(frozen=True)

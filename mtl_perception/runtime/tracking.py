@@ -19,6 +19,9 @@ BUFFER_RATIO = 0.3
 MINIMUM_OVERLAP = 0.1
 SMALLEST_PX = 1.0  # what is narrower or lower is not the box of a person
 LARGEST_PX = 1e6  # no image is larger: beyond it lie mistakes, whose areas overflow
+# Whoever is in one frame can be recognised in the next, however seldom frames come. Where one is
+# looked at every 1.25 s, say, and the camera gives one a second, periods are of 1 s and of 2 s.
+BRIDGED_PERIODS = 2.5
 
 
 class RandomIds:
@@ -68,6 +71,8 @@ class PersonTracker:
     tracks. Time is that of the stamps, so the camera's rate does not matter. For one thread.
 
     :param max_age_sec: Who returns within this time keeps its id; may be changed at any time.
+        Where frames come so seldom that :data:`BRIDGED_PERIODS` times the time between the last
+        two is longer, that counts instead.
     :param min_score: Detections below this score are nobody.
     :param activation_score: From this score on a detection that continues no track starts one;
         may be changed at any time.
@@ -100,13 +105,13 @@ class PersonTracker:
     @property
     def max_age_sec(self) -> float:
         """Return for how long a person who is not seen keeps its id."""
-        return self._tracker.maximum_time_without_update
+        return self._max_age_sec
 
     @max_age_sec.setter
     def max_age_sec(self, value: float) -> None:
         if not (math.isfinite(value) and value > 0):
             raise ValueError(f'max_age_sec must be positive and finite, got {value}.')
-        self._tracker.maximum_time_without_update = value
+        self._max_age_sec = value
 
     @property
     def activation_score(self) -> float:
@@ -135,13 +140,14 @@ class PersonTracker:
         self._id_of: dict[int, str] = {}  # by the library's number of the track
         self._first_ns: int | None = None
         self._newest_ns = 0
+        self._period_sec = 0.0  # between the last two frames; 0 where there are none
 
     def update(self, boxes: np.ndarray, scores: np.ndarray, stamp_ns: int) -> list[str]:
         """
         Take in the people detected in a frame and return their ids.
 
-        A stamp that is not after the last one, or that is more than ``max_age_sec`` after it,
-        starts afresh.
+        A stamp that is not after the last one, or that is further after it than anybody is
+        remembered, starts afresh.
 
         :param boxes: ``[N, 4]`` xyxy, px.
         :param scores: ``[N]``, 0 to 1.
@@ -161,11 +167,14 @@ class PersonTracker:
 
     def _advance(self, stamp_ns: int) -> float:
         """Return the seconds since the first frame."""
-        since_newest_sec = (stamp_ns - self._newest_ns) * 1e-9
-        if self._first_ns is None or not 0 < since_newest_sec <= self.max_age_sec:
+        newest_ns = stamp_ns if self._first_ns is None else self._newest_ns
+        since_newest_sec = (stamp_ns - newest_ns) * 1e-9
+        limit_sec = max(self._max_age_sec, BRIDGED_PERIODS * self._period_sec)
+        if self._first_ns is None or not 0 < since_newest_sec <= limit_sec:
             self.reset()
             self._first_ns = stamp_ns
-        self._newest_ns = stamp_ns
+        self._tracker.maximum_time_without_update = limit_sec
+        self._newest_ns, self._period_sec = stamp_ns, max(0.0, since_newest_sec)
         return (stamp_ns - self._first_ns) * 1e-9
 
     def _named(self, result: sv.Detections, scores: np.ndarray) -> list[str]:

@@ -12,7 +12,7 @@ import re
 from hypothesis import given
 from hypothesis import strategies as st
 from mtl_perception.runtime.person_filter import PersonBoxFilter
-from mtl_perception.runtime.tracking import PersonTracker, RandomIds
+from mtl_perception.runtime.tracking import BRIDGED_PERIODS, PersonTracker, RandomIds
 import numpy as np
 import pytest
 
@@ -146,12 +146,16 @@ def test_twenty_people_keep_their_ids_in_any_order() -> None:
 
 @pytest.mark.parametrize('seed', range(20))
 def test_ids_are_those_of_an_oracle_that_knows_who_is_who(seed: int) -> None:
-    rng, max_age_ns, stamp_ns = random.Random(seed), SECOND, NOW
+    rng, stamp_ns, step_ns = random.Random(seed), NOW, 0
     tracker, names = PersonTracker(ids=numbered()), numbered()
     known: dict[int, tuple[str, int]] = {}  # lane: (id, last seen)
-    for _ in range(40):
+    for frame in range(40):
+        max_age_ns = max(SECOND, round(BRIDGED_PERIODS * step_ns) if frame > 1 else 0)
         step_ns = rng.choice([33_000_000, 50_000_000, 200_000_000, 700_000_000, 1_100_000_000])
+        # Seconds add up a little beside the stamps: exactly at the limit both are right.
+        step_ns += rng.randrange(1_000_000)
         stamp_ns += step_ns
+        known = {lane: seen for lane, seen in known.items() if stamp_ns - seen[1] < max_age_ns}
         lanes = [lane for lane in range(4) if rng.random() < 0.7]
         rng.shuffle(lanes)
         seen = tracker.update(
@@ -160,12 +164,7 @@ def test_ids_are_those_of_an_oracle_that_knows_who_is_who(seed: int) -> None:
             stamp_ns,
         )
         for lane, name in zip(lanes, seen, strict=True):
-            old, last_ns = known.get(lane, ('', -SECOND))
-            # Seconds add up a little beside the stamps: exactly at the limit both are right.
-            if stamp_ns - last_ns != max_age_ns:
-                assert (name == old) is (stamp_ns - last_ns < max_age_ns)
-            if name != old:
-                assert name == next(names)
+            assert name == (known[lane][0] if lane in known else next(names))
             known[lane] = (name, stamp_ns)
 
 
@@ -177,6 +176,34 @@ def test_a_rate_that_varies_does_not_matter(jitter_sec: float) -> None:
         x = 300 + 100 * math.sin(seconds)
         stamp_ns = NOW + round(seconds * SECOND)
         assert tracker.update(box(x)[None], np.ones(1), stamp_ns) == ['person_0']
+
+
+@pytest.mark.parametrize(
+    'periods_sec',
+    [(1.5,), (60.0,), (1.0, 1.0, 1.0, 2.0), (0.06, 0.1)],
+    ids=['one of 45', 'one a minute', 'rates that do not fit', 'an age below a period'],
+)
+def test_whoever_is_in_every_frame_keeps_its_id_however_seldom_frames_come(
+    periods_sec: tuple[float, ...],
+) -> None:
+    tracker, stamp_ns = PersonTracker(max_age_sec=min(1.0, periods_sec[0] * 0.9)), NOW
+    first, *others = [
+        tracker.update(box(300)[None], np.ones(1), stamp_ns := stamp_ns + round(sec * SECOND))
+        for sec in periods_sec * 20
+    ]
+    # After two frames it is known how seldom they come.
+    assert first != others[0] == others[1]
+    assert others == [others[0]] * len(others)
+
+
+def test_who_leaves_is_forgotten_however_seldom_frames_come() -> None:
+    camera = Camera(0.5)
+    for _ in range(3):
+        camera.see(box(300))
+    assert camera.see(NOBODY) == []
+    assert camera.see(box(300)) == ['person_1']  # as away for one frame is within 2.5 periods
+    camera.hide(6)
+    assert camera.see(box(300)) == ['person_2']
 
 
 def test_low_scores_continue_tracks_but_start_none() -> None:
