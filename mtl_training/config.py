@@ -14,7 +14,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-from mtl_perception.network.config import from_mapping, NetworkConfig, to_mapping
+from mtl_perception.network.config import FRAME_KINDS, from_mapping, NetworkConfig, to_mapping
 import yaml
 
 OPTIMISERS = ('adam', 'adamw')
@@ -253,11 +253,10 @@ class TrainingConfig:
         for task, size in self.batch_sizes.items():
             _at_least(f'batch_sizes.{task}', size, 1)
         if self.evaluation.selection != 'score' and any(
-            task.kind in ('detection', 'keypoints', 'association')
-            for task in self.network.tasks.values()
+            task.kind in FRAME_KINDS for task in self.network.tasks.values()
         ):
             raise ValueError(
-                'evaluation.selection must be score for tasks of boxes and joints, which have no '
+                'evaluation.selection must be score for tasks of frames, which may have no '
                 f'accuracy, got {self.evaluation.selection!r}.'
             )
         unused = [name for name in self.network.trunks if not self.network.tasks_of(name)]

@@ -84,7 +84,7 @@ def evaluate(
         result.frames.append(found)
         result.losses |= found.losses()
         result.people |= found.figures()
-        if 'activity' in {kinds[task] for task in tasks}:
+        if found.num_known:
             result.confusions[next(t for t in tasks if kinds[t] == 'activity')] = (
                 found.activities.confusion
             )

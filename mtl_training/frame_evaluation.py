@@ -43,6 +43,8 @@ class FrameEvaluation:
 
     def __init__(self, config: NetworkConfig, tasks: Sequence[str]) -> None:
         self._kinds = {config.tasks[task].kind: task for task in tasks}
+        kinds = {task.kind for task in config.tasks.values()}
+        self._finds_joints = kinds >= {'detection', 'keypoints', 'association'}
         self.poses = PoseEvaluation()
         self.poses_in_true_boxes = PoseEvaluation()
         activity = self._kinds.get('activity')
@@ -82,13 +84,16 @@ class FrameEvaluation:
 
         :return: COCO's AP and AR of the boxes; of the poses; of the poses where the true boxes are
             given; accuracy and macro precision, recall and F1 of the activities of people who were
-            found, the share of people found, and the accuracy over all people. ``score`` is what
-            stands for the task in a choice between networks.
+            found, the share of people found, and the accuracy over all people. What the network
+            has no tasks for is left out. ``score`` is what stands for the task in a choice between
+            networks: the AP, the accuracy over all people or, without them, how well it fits.
         """
         fits = {task: float(row[1] / row[2].clamp_min(1)) for task, row in self._totals.items()}
         found = {
             'detection': self.poses.boxes if len(self.poses) else None,
-            'keypoints': self.poses.keypoints if len(self.poses) else None,
+            'keypoints': (
+                self.poses.keypoints if len(self.poses) and self._finds_joints else None
+            ),
             'association': (
                 self.poses_in_true_boxes.keypoints if len(self.poses_in_true_boxes) else None
             ),

@@ -56,7 +56,7 @@ def people_details(evaluation: Evaluation, network: NetworkConfig) -> dict[str, 
         task: found.activities.per_class()
         for found in evaluation.frames
         for task in found.tasks
-        if network.tasks[task].kind == 'activity'
+        if network.tasks[task].kind == 'activity' and found.num_known
     }
     images = sum(found.num_images for found in evaluation.frames)
     return {'images': images, 'activities': per_class} if evaluation.frames else {}
@@ -71,6 +71,8 @@ def _print_activity(
         table.add_row(text, _share(figures.get(name)))
     table.add_row('loss, with the true poses', _loss(evaluation, task))
     console.print(table)
+    if not found.num_known:
+        return
     classes = Table(title=f'{task}: people found')
     for column in ('label', 'precision', 'recall', 'F1', 'people'):
         classes.add_column(column, justify='left' if column == 'label' else 'right')

@@ -106,8 +106,10 @@ def _cell(count: int, *, hit: bool) -> str:
 
 
 def draw_confusions(evaluation: Evaluation, path: Path) -> None:
-    """Draw the confusion matrices of all tasks into one PNG."""
+    """Draw the confusion matrices of all tasks into one PNG; nothing where there are none."""
     matrices = evaluation.confusions
+    if not matrices:
+        return
     width = max(4.0, 0.55 * max(len(m.labels) for m in matrices.values()) + 2)
     figure, axes = plt.subplots(
         1, len(matrices), figsize=(width * len(matrices), width), squeeze=False

@@ -6,8 +6,10 @@ from mtl_perception.network.config import from_mapping, NetworkConfig
 from mtl_perception.network.multitask import MultiTaskNetwork
 from mtl_perception.network.pose.decoding import People
 from mtl_perception.network.pose.skeleton import FLIPPED
+from mtl_training.config import build_config
 from mtl_training.criteria import build_criteria
 from mtl_training.data.frame_sample import collate_frames
+from mtl_training.evaluation import evaluate
 from mtl_training.frame_evaluation import (
     found_people,
     FrameEvaluation,
@@ -17,10 +19,13 @@ from mtl_training.frame_evaluation import (
     true_people,
 )
 from mtl_training.inputs import TaskInputs
+from mtl_training.people_report import people_details, print_people
 from mtl_training.predicted_poses import FoundPoses, load_poses, PredictedPoses, save_poses
+from mtl_training.report import draw_confusions
 from mtl_training.test_time_augmentation import _boxes, _upright, TestTimeAugmentation
 import numpy as np
 import pytest
+from rich.console import Console
 import torch
 from torch.nn.functional import interpolate
 from torchvision.ops import box_iou
@@ -128,6 +133,39 @@ def test_losses_are_means_over_images_and_merge(network) -> None:
         parts.append(part)
     parts[0].merge(parts[1])
     assert parts[0].losses() == {'person': 3.0}
+
+
+@pytest.mark.parametrize('kinds', [['person', 'keypoints'], ['activity'], ['pose']], ids=str)
+def test_without_the_other_tasks_the_score_is_how_well_a_task_fits(
+    frames_block, dataset, tmp_path, kinds
+) -> None:
+    block = frames_block['network']
+    block['tasks']['activity']['labels'] = ['still', 'moving']
+    block['tasks'] = {task: block['tasks'][task] for task in kinds}
+    network = MultiTaskNetwork(from_mapping(NetworkConfig, block)).eval()
+    found = evaluate(
+        network, dict.fromkeys(kinds, dataset), criteria=build_criteria(network.config, {})
+    )
+    assert found.confusions == {}
+    assert 'ap' in found.people.get('person', {'ap': None})
+    fits = {t: float(row[1] / row[2]) for t, row in found.frames[0]._totals.items()}
+    for task in kinds[-1:]:
+        assert found.people[task] == {'score': fits[task]}
+    print_people(Console(quiet=True), found, network.config, 'nothing of activities')
+    assert people_details(found, network.config)['activities'] == {}
+    draw_confusions(found, tmp_path / 'none.png')
+    assert not (tmp_path / 'none.png').exists()
+
+
+@pytest.mark.parametrize('task', ['person', 'keypoints', 'pose', 'activity'])
+def test_tasks_of_frames_are_chosen_by_their_score(frames_block, task) -> None:
+    for part in (frames_block['network']['tasks'], frames_block['data']):
+        for name in [*part]:
+            if name != task:
+                del part[name]
+    frames_block['evaluation']['selection'] = 'cumulative'
+    with pytest.raises(ValueError, match='selection must be score for tasks of frames'):
+        build_config(frames_block)
 
 
 # -- Test-time augmentation ------------------------------------------------------------------
