@@ -156,7 +156,8 @@ def _build_frames(
         looks_back = settings_of(activity, network.tasks[activity])
         settings.setdefault('history', looks_back.history)
         settings.setdefault('history_seconds', looks_back.history_seconds)
-        settings['images'] = settings['history']
+        if 'images' not in overrides:
+            settings['images'] = settings['history']
     if split == 'train' and 'images' not in overrides and kind in ('association', 'activity'):
         settings['images'] = 0
     factory = choose(FRAME_DATASETS, data.dataset, 'dataset of frames')

@@ -5,7 +5,12 @@ from itertools import islice
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from mtl_training.config import build_config
-from mtl_training.data.loading import build_datasets, evaluation_batches, training_batches
+from mtl_training.data.loading import (
+    build_dataset,
+    build_datasets,
+    evaluation_batches,
+    training_batches,
+)
 from mtl_training.data.multitask import EndlessPermutation, MultiTaskSampler
 import pytest
 import torch
@@ -111,3 +116,13 @@ def test_an_unknown_setting_or_data_set_gets_the_nearest_name(toy_block) -> None
     toy_block['data']['action'] = {'dataset': 'toyy'}
     with pytest.raises(ValueError, match=r"Unknown dataset 'toyy'. Did you mean 'toy'"):
         batches_of(toy_block, 1)
+
+
+@pytest.mark.parametrize('split', ['train', 'val'])
+@pytest.mark.parametrize('images', [0, 1, 2])
+def test_the_number_of_frames_that_is_asked_for_wins(frames_block, split, images) -> None:
+    config = build_config(frames_block)
+    data = config.data['activity']
+    dataset = build_dataset('activity', data, split, config.network, images=images)
+    assert len(dataset[0].images) == images
+    assert dataset[0].keypoints.shape[1] == 2
