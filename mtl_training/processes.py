@@ -8,7 +8,8 @@ did not draw.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import torch
@@ -60,6 +61,26 @@ def broadcast_state(*modules: nn.Module) -> None:
     for module in modules:
         for tensor in (*module.parameters(), *module.buffers()):
             distributed.broadcast(tensor.detach(), src=0)
+
+
+@contextmanager
+def own_draws() -> Iterator[None]:
+    """
+    Let each process draw numbers of its own within, as many as it likes.
+
+    The default generator, whose state is the same in all processes, moves on by one number. A
+    process that is alone draws as ever.
+    """
+    if world_size() == 1:
+        yield
+        return
+    seed = int(torch.randint(2**31, ())) + distributed.get_rank()
+    devices = [torch.cuda.current_device()] if torch.cuda.is_initialized() else []
+    with torch.random.fork_rng(devices):
+        torch.default_generator.manual_seed(seed)
+        if devices:
+            torch.cuda.manual_seed(seed)
+        yield
 
 
 def average_gradients(parameters: Iterable[nn.Parameter]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 import math
 from typing import Any
@@ -14,7 +14,12 @@ from mtl_perception.network.multitask import MultiTaskNetwork
 from mtl_training.criteria import sample_losses
 from mtl_training.data.sample import Batch, ClipBatch
 from mtl_training.inputs import TaskInputs
-from mtl_training.processes import average_gradients, mean_over_processes, rows_of_all_processes
+from mtl_training.processes import (
+    average_gradients,
+    mean_over_processes,
+    own_draws,
+    rows_of_all_processes,
+)
 from mtl_training.regimes import Regime
 from mtl_training.weighting import NotFiniteError, StepContext, TaskLoss, Weighting
 import torch
@@ -143,9 +148,18 @@ class TrainingStep:
                 yield tensor.detach()
 
     def _forward(self, batches: Batches) -> dict[str, Any]:
-        inputs = self._inputs(batches)
+        # Noise and dropout of tasks whose samples are people: each process has its own number.
+        tasks = self._network.config.tasks
+        noisy = [task for task in batches if tasks[task].kind in ('association', 'activity')]
+        draws = own_draws if noisy else nullcontext
+        with draws():
+            inputs = self._inputs(batches)
+        others = {task: values for task, values in inputs.items() if task not in noisy}
         with self._fabric.autocast():
-            return self._network.forward_tasks(inputs, merge=self._merge)
+            outputs = self._network.forward_tasks(others, merge=self._merge)
+            with draws():
+                outputs |= self._network.forward_tasks({task: inputs[task] for task in noisy})
+        return {task: outputs[task] for task in batches}
 
     def _context(self, iteration: int, ahead: Batches) -> StepContext:
         return StepContext(

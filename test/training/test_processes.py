@@ -67,6 +67,17 @@ def folders(tmp_path_factory) -> Path:
     return tmp_path_factory.mktemp('processes')
 
 
+def run_on_two(script: Path) -> None:
+    """Run a script in two processes."""
+    command = [sys.executable, '-m', 'torch.distributed.run', '--nproc-per-node=2']
+    command += ['--master-addr=127.0.0.1', f'--master-port={free_port()}', str(script)]
+    environment = {**os.environ, 'PYTHONPATH': str(ROOT), 'OMP_NUM_THREADS': '1'}
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=300, check=False, env=environment
+    )
+    assert done.returncode == 0, done.stderr[-4000:]
+
+
 FRAMES = 'frame tasks'
 
 
@@ -168,6 +179,44 @@ def test_a_signal_to_one_process_stops_all_and_finishes_nothing(toy_config, tmp_
     assert (tmp_path / 'run' / 'state.safetensors').exists()
 
 
+def test_processes_keep_one_state_of_the_generator_whatever_people_draw(
+    frames_block, tmp_path
+) -> None:
+    """Each has its own number of people, and so of draws: joints that vary and dropout."""
+    settings = {t: task['settings'] for t, task in frames_block['network']['tasks'].items()}
+    settings['pose'] |= {'confusion': 0.3, 'dropout': 0.5}
+    settings['activity'] |= {'dropout': 0.3}
+    block = {**frames_block, 'iterations': 3, 'devices': 2, 'weighting': {'name': 'rlw'}}
+    script = tmp_path / 'run.py'
+    script.write_text(
+        f"""
+import importlib.util
+import torch
+from mtl_training import step
+from mtl_training.config import build_config
+from mtl_training.processes import gather_objects
+from mtl_training.trainer import Trainer
+from rich.console import Console
+spec = importlib.util.spec_from_file_location('toy_run', {str(MANY.with_name('toy_run.py'))!r})
+spec.loader.exec_module(importlib.util.module_from_spec(spec))
+trainer = Trainer(build_config({block!r}), {str(tmp_path / 'run')!r}, Console(quiet=True))
+iterate = trainer._iterate
+def checking(*batches):
+    before = torch.get_rng_state()
+    iterate(*batches)
+    one, other = gather_objects(torch.get_rng_state())
+    assert torch.equal(one, other), 'the generators differ'
+    assert not torch.equal(one, before)
+    with step.own_draws():
+        drawn, again = gather_objects(torch.rand(3))
+    assert not torch.equal(drawn, again), 'the processes draw the same noise'
+trainer._iterate = checking
+assert trainer.run()['iteration'] == 3
+"""
+    )
+    run_on_two(script)
+
+
 def test_processes_start_alike_whatever_their_data_sets_draw(toy_block, tmp_path) -> None:
     block = block_of(toy_block, 'average, live batch norms', 2)
     block['iterations'] = 1
@@ -197,10 +246,4 @@ for name, value in trainer._network.state_dict().items():
     torch.testing.assert_close(mean_over_processes(value), value, rtol=1e-12, atol=0, msg=name)
 """
     )
-    command = [sys.executable, '-m', 'torch.distributed.run', '--nproc-per-node=2']
-    command += ['--master-addr=127.0.0.1', f'--master-port={free_port()}', str(script)]
-    environment = {**os.environ, 'PYTHONPATH': str(ROOT), 'OMP_NUM_THREADS': '1'}
-    done = subprocess.run(
-        command, capture_output=True, text=True, timeout=300, check=False, env=environment
-    )
-    assert done.returncode == 0, done.stderr[-4000:]
+    run_on_two(script)
