@@ -40,6 +40,16 @@ def load_parts(network: MultiTaskNetwork, path: str) -> list[str]:
     return parts
 
 
+def trunks_of(path: str) -> list[str]:
+    """
+    Return the names of the trunks that a checkpoint has.
+
+    :raises ValueError: If the file is no checkpoint.
+    """
+    config = load_checkpoint(path).config
+    return [name for name in config.trunks if config.tasks_of(name)]
+
+
 def _check(network: MultiTaskNetwork, part: str, path: str, theirs: dict, tasks: dict) -> None:  # type: ignore[type-arg]
     kind, _, name = part.partition('.')
     ours = {

@@ -6,6 +6,7 @@ from mtl_perception.checkpoint import read_state_dict
 from mtl_perception.network.multitask import MultiTaskNetwork
 from mtl_perception.network.torchvision_weights import kind_of, KINDS, load_torchvision_weights
 from mtl_training.config import TrainingConfig
+from mtl_training.initial_checkpoint import trunks_of
 from mtl_training.optimisation import freeze_stages
 
 
@@ -14,15 +15,15 @@ def initialise(network: MultiTaskNetwork, config: TrainingConfig) -> None:
     Load the initial weights that the config names, and freeze the stages that it leaves out.
 
     Weights go into the trunks that look at what their file is for, clips or frames. The stages of
-    trunks that get none all train. Trunks that a checkpoint is to bring count as not random.
+    trunks that get none all train. Trunks that ``init_checkpoint`` is to bring count as theirs.
 
     :raises ValueError: If the weights can't be read or do not fit, or a stage does not exist.
     """
     loaded = [] if config.init_weights is None else _load(network, config.init_weights)
     if config.init_checkpoint is not None:
-        loaded = list(network.trunks)
+        loaded += [n for n in trunks_of(config.init_checkpoint) if n in network.trunks]
     if config.trainable_stages is not None:
-        trunks = loaded or list(network.trunks)
+        trunks = dict.fromkeys(loaded or network.trunks)
         copies = [copy for name in trunks for copy in network.sharing(name).copies()]
         stages = list(dict.fromkeys(path.partition('.')[0] for path, _ in copies))
         freeze_stages(copies, stages, config.trainable_stages)

@@ -33,7 +33,12 @@ class MethodChecks:
         weighting = build_weighting(method.name, tasks, **method.settings)
         merges_tasks(config.merge_tasks, weighting, method.name)
         build_regime(config.regime.name, tasks, **config.regime.settings)
-        facts = (config.trainable_stages, config.freeze_batch_norm, config.init_weights)
+        facts = (
+            config.trainable_stages,
+            config.freeze_batch_norm,
+            config.init_weights,
+            config.init_checkpoint,
+        )
         key = repr((config.network, facts))
         if key not in self._built:
             with torch.device('meta'):  # neither memory nor time for values
