@@ -23,7 +23,7 @@ class ActivityCriterion(SmoothedCriterion):
             outputs.float(),
             batch.activities[counts],
             reduction='none',
-            label_smoothing=self._label_smoothing,
+            label_smoothing=self.label_smoothing,
         )
         per_person = losses.new_zeros(counts.shape).masked_scatter(counts, losses)
         return mean_of_people(per_person, counts).unsqueeze(0)

@@ -17,7 +17,7 @@ class ClassificationCriterion(SmoothedCriterion):
 
     def forward(self, outputs: Tensor, batch: ClipBatch) -> Tensor:
         """Return the cross-entropy of every clip in every sample of the network's structure."""
-        return sample_losses(outputs, batch.labels, label_smoothing=self._label_smoothing)
+        return sample_losses(outputs, batch.labels, label_smoothing=self.label_smoothing)
 
     def fit(self, outputs: Tensor, batch: ClipBatch) -> Tensor:
         """Return the accuracy."""

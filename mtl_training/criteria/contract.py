@@ -38,7 +38,7 @@ class SmoothedCriterion(Criterion):
         super().__init__()
         if not 0 <= label_smoothing < 1:
             raise ValueError(f'label_smoothing must be in [0, 1), got {label_smoothing}.')
-        self._label_smoothing = label_smoothing
+        self.label_smoothing = label_smoothing
 
 
 def mean_of_people(values: Tensor, counts: Tensor) -> Tensor:

@@ -16,7 +16,8 @@ class JointRegime(Regime):
     :param tasks: The names of all tasks.
     :param criteria: What each of them fits.
     :param label_smoothing: Of the tasks of clips: share of the target spread over all labels, in
-        [0, 1).
+        [0, 1); 0 leaves each loss its own.
+    :raises ValueError: If a loss has a smoothing of its own as well.
     """
 
     def __init__(
@@ -28,5 +29,10 @@ class JointRegime(Regime):
     ) -> None:
         super().__init__(tasks, criteria)
         for task, criterion in self.criteria.items():
-            if isinstance(criterion, ClassificationCriterion):
+            if label_smoothing and isinstance(criterion, ClassificationCriterion):
+                if criterion.label_smoothing:
+                    raise ValueError(
+                        f'label_smoothing must not be given twice, got {label_smoothing} of the '
+                        f"regime and {criterion.label_smoothing} of task '{task}'."
+                    )
                 self.criteria[task] = ClassificationCriterion(label_smoothing=label_smoothing)

@@ -3,7 +3,9 @@
 import copy
 from dataclasses import replace
 from inspect import signature
+from types import SimpleNamespace
 
+from mtl_training.criteria.classification import ClassificationCriterion
 from mtl_training.regimes import build_regime
 from mtl_training.weighting import (
     build_weighting,
@@ -13,6 +15,7 @@ from mtl_training.weighting import (
 import pytest
 from safetensors.torch import load, save
 import torch
+from torch.nn.functional import cross_entropy
 
 TWO, THREE = ('x', 'y'), ('x', 'y', 'z')
 # So short that what they rule is reached within a few steps.
@@ -288,3 +291,19 @@ def test_unknown_names_and_settings_get_the_nearest() -> None:
         build_regime('join', TWO)
     with pytest.raises(ValueError, match=r'label_smoothing must be in \[0, 1\), got 1'):
         build_regime('joint', TWO, label_smoothing=1)
+
+
+@pytest.mark.parametrize('smoothing', [0.0, 0.2])
+def test_joint_training_leaves_each_loss_its_smoothing_unless_it_has_one(smoothing) -> None:
+    own = {'x': ClassificationCriterion(label_smoothing=0.0 if smoothing else 0.1)}
+    criteria = build_regime('joint', TWO, own, label_smoothing=smoothing).criteria
+    logits, batch = torch.randn(3, 4), SimpleNamespace(labels=torch.tensor([0, 1, 3]))
+    for task, expected in (('x', smoothing or 0.1), ('y', smoothing)):
+        loss = cross_entropy(logits, batch.labels, reduction='none', label_smoothing=expected)
+        torch.testing.assert_close(criteria[task](logits, batch)[0], loss)
+
+
+def test_a_smoothing_of_the_regime_and_of_a_loss_are_one_too_many() -> None:
+    own = {'y': ClassificationCriterion(label_smoothing=0.1)}
+    with pytest.raises(ValueError, match=r"twice, got 0\.2 of the regime and 0\.1 of task 'y'"):
+        build_regime('joint', TWO, own, label_smoothing=0.2)
