@@ -51,10 +51,15 @@ def build_dataset(
     """
     Build the data set of one task and split, at the clip length and size of its trunk.
 
+    That of training has no pixels where the task learns from poses alone.
+
     :param overrides: Settings that win over those of the config.
     :raises ValueError: If the data set or one of its settings is unknown.
     """
-    if network.tasks[task].kind in FRAME_KINDS:
+    kind = network.tasks[task].kind
+    if split == 'train' and kind in ('association', 'activity'):
+        overrides.setdefault('images', 0)
+    if kind in FRAME_KINDS:
         return _build_frames([task], data, split, network, **overrides)[task]
     trunk = network.trunks[network.tasks[task].trunk]
     settings = {
@@ -85,19 +90,25 @@ def build_dataset(
 
 
 def build_datasets(config: TrainingConfig, split: str, **overrides: Any) -> dict[str, AnyDataset]:
-    """
-    Build the data sets of all tasks for one split.
-
-    Outside of training, frame tasks with the same data share one data set, so that they can be
-    judged together.
-    """
-    return build_task_datasets(config.network, config.data, split, **overrides)
+    """Build the data sets of all tasks for one split, that of training to be learnt from."""
+    network, data = config.network, config.data
+    if split != 'train':
+        return build_task_datasets(network, data, split, **overrides)
+    return {
+        task: build_dataset(task, data[task], split, network, **overrides)
+        for task in network.tasks
+        if task in data
+    }
 
 
 def build_task_datasets(
     network: NetworkConfig, data: Mapping[str, DataConfig], split: str, **overrides: Any
 ) -> dict[str, AnyDataset]:
-    """Build the data sets of tasks for one split, as :func:`build_datasets` does."""
+    """
+    Build the data sets of tasks for one split, to be judged on.
+
+    Frame tasks with the same data share one data set, so that they can be judged together.
+    """
     datasets: dict[str, AnyDataset] = {}
     for task in network.tasks:
         if task in datasets or task not in data:
@@ -113,8 +124,7 @@ def build_task_datasets(
             and data[other].dataset == data[task].dataset
             and data[other].of_split(split) == data[task].of_split(split)
         ]
-        group = [task] if split == 'train' else same
-        datasets |= _build_frames(group, data[task], split, network, **overrides)
+        datasets |= _build_frames(same, data[task], split, network, **overrides)
     return {task: datasets[task] for task in network.tasks if task in datasets}
 
 
@@ -158,8 +168,6 @@ def _build_frames(
         settings.setdefault('history_seconds', looks_back.history_seconds)
         if 'images' not in overrides:
             settings['images'] = settings['history']
-    if split == 'train' and 'images' not in overrides and kind in ('association', 'activity'):
-        settings['images'] = 0
     factory = choose(FRAME_DATASETS, data.dataset, 'dataset of frames')
     names = ', '.join(f"'{name}'" for name in tasks)
     where = f"data set '{data.dataset}' of {'tasks' if len(tasks) > 1 else 'task'} {names}"

@@ -8,6 +8,7 @@ from mtl_training.config import build_config
 from mtl_training.data.loading import (
     build_dataset,
     build_datasets,
+    build_task_datasets,
     evaluation_batches,
     training_batches,
 )
@@ -126,3 +127,15 @@ def test_the_number_of_frames_that_is_asked_for_wins(frames_block, split, images
     dataset = build_dataset('activity', data, split, config.network, images=images)
     assert len(dataset[0].images) == images
     assert dataset[0].keypoints.shape[1] == 2
+
+
+def test_poses_are_learnt_without_pixels_and_judged_with_them(frames_block) -> None:
+    config = build_config(frames_block)
+    learnt = build_datasets(config, 'train')
+    assert {task: len(learnt[task][0].images) for task in learnt} == {
+        'person': 1, 'keypoints': 1, 'pose': 0, 'activity': 0
+    }  # fmt: skip
+    for split in ('train', 'val'):
+        judged = build_task_datasets(config.network, config.data, split)
+        assert len({id(data.shared) for data in judged.values()}) == 1
+        assert len(judged['activity'][0].images) == 2
