@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+import time
+from typing import Any
 
 from mtl_perception.checkpoint import CheckpointError, load_network
 from mtl_perception.network.backbones import ResNet3d
 from mtl_perception.network.heads import RelevanceHead
+from mtl_perception.network.pose.activity import ActivityClassifier
+from mtl_perception.network.pose.association import PoseResidualNetwork
 from mtl_perception.runtime.engine import Engine, find_device
 import numpy as np
+from people_network import people_config, write_people_checkpoint
 import pytest
 import torch
 
@@ -53,7 +58,7 @@ def test_auto_does_not_take_a_precision_that_computes_something_else(
     def wrong_in_half(x: torch.Tensor) -> torch.Tensor:
         return pool(x) * (factor if x.dtype == torch.bfloat16 else 1.0)
 
-    def half_is_fast(_: Engine, clips: dict[str, torch.Tensor]) -> float:
+    def half_is_fast(_: Engine, clips: dict[str, torch.Tensor], __: object) -> float:
         return 0.001 if clips['clip'].dtype == torch.bfloat16 else 1.0
 
     monkeypatch.setattr(ResNet3d, 'pool', staticmethod(wrong_in_half))
@@ -72,13 +77,73 @@ def test_auto_does_not_take_a_precision_with_another_relevance(
         right = forward(self, features)
         return right + shift if features.dtype == torch.bfloat16 else right
 
-    def half_is_fast(_: Engine, clips: dict[str, torch.Tensor]) -> float:
+    def half_is_fast(_: Engine, clips: dict[str, torch.Tensor], __: object) -> float:
         return 0.001 if clips['clip'].dtype == torch.bfloat16 else 1.0
 
     monkeypatch.setattr(RelevanceHead, 'forward', wrong_in_half)
     monkeypatch.setattr(Engine, '_time_forward', half_is_fast)
     engine = Engine(doubting_checkpoint, device='cpu')
     assert engine.precision == ('bfloat16' if shift == 0 else 'float32')
+
+
+@pytest.fixture(scope='module')
+def people(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the path of a checkpoint with all frame tasks and one of clips."""
+    path = tmp_path_factory.mktemp('people') / 'people.safetensors'
+    return write_people_checkpoint(path, people_config(history=2, clips=True))
+
+
+@pytest.mark.parametrize('head', [PoseResidualNetwork, ActivityClassifier])
+@pytest.mark.parametrize('factor', [1.0, 1.5, float('nan')])
+def test_auto_does_not_take_a_precision_that_says_something_else_of_a_person(
+    people: Path, monkeypatch: pytest.MonkeyPatch, head: type[torch.nn.Module], factor: float
+) -> None:
+    forward = head.forward
+
+    def wrong_in_half(self: torch.nn.Module, x: torch.Tensor) -> torch.Tensor:
+        said: torch.Tensor = forward(self, x)
+        return said * (factor if x.dtype == torch.bfloat16 else 1.0)
+
+    def half_is_fast(_: Engine, inputs: dict[str, torch.Tensor], __: object) -> float:
+        return 0.001 if inputs['frames'].dtype == torch.bfloat16 else 1.0
+
+    monkeypatch.setattr(head, 'forward', wrong_in_half)
+    monkeypatch.setattr(Engine, '_time_forward', half_is_fast)
+    engine = Engine(people, device='cpu')
+    assert engine.precision == ('bfloat16' if factor == 1.0 else 'float32')
+
+
+@pytest.mark.parametrize('head', [PoseResidualNetwork, ActivityClassifier])
+def test_the_time_that_a_person_takes_is_measured(
+    people: Path, monkeypatch: pytest.MonkeyPatch, head: type[torch.nn.Module]
+) -> None:
+    forward = head.forward
+
+    def slow_for_somebody(self: torch.nn.Module, x: torch.Tensor) -> torch.Tensor:
+        time.sleep(0.05 * bool(len(x)))
+        said: torch.Tensor = forward(self, x)
+        return said
+
+    # Nobody is found in the noise.
+    nobody = [torch.zeros(size) for size in (4, 1, 51, 1, 1)]
+    monkeypatch.setattr(Engine, '_people', lambda *_: nobody)
+    monkeypatch.setattr(head, 'forward', slow_for_somebody)
+    engine = Engine(people, device='cpu', precision='float32')
+    assert engine.forward_sec['float32'] >= 0.05
+
+
+def test_a_person_whose_joints_are_no_numbers_is_not_finite(people: Path) -> None:
+    engine = Engine(people, device='cpu', precision='float32')
+    frames = torch.randn(1, 3, 64, 96)
+    found = engine.infer({'frames': frames}).people
+    assert found is not None
+    assert found.is_finite
+    network: Any = engine._network.heads['association']
+    network.layers[-2].bias[0] = torch.nan
+    broken = engine.infer({'frames': frames}).people
+    assert broken is not None
+    assert len(broken.boxes) == len(found.boxes)
+    assert not broken.is_finite
 
 
 def test_unloading_and_loading_changes_nothing(checkpoint: Path) -> None:
@@ -125,3 +190,32 @@ def test_a_gpu_gives_the_same_and_gets_its_memory_back(checkpoint: Path, precisi
     before = torch.cuda.memory_allocated()
     engine.unload()
     assert torch.cuda.memory_allocated() < before
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason='this machine has no GPU')
+@pytest.mark.parametrize('precision', ['float32', 'auto'])
+def test_a_gpu_finds_the_same_people_and_gets_its_memory_back(
+    people: Path, precision: str
+) -> None:
+    before = torch.cuda.memory_allocated()
+    engine = Engine(people, device='cuda', precision=precision)
+    expected = Engine(people, device='cpu', precision='float32')
+    frames = torch.randn(1, 3, 64, 96, generator=torch.Generator().manual_seed(2))
+    inputs = {'frames': frames, 'clip': random_clip()}
+    given = {name: x.to('cuda', engine.dtype) for name, x in inputs.items()}
+    found, reference = engine.infer(given), expected.infer(inputs)
+    np.testing.assert_allclose(found.scores['action'], reference.scores['action'], atol=1e-2)
+    assert found.people is not None
+    assert reference.people is not None
+    assert found.people.is_finite
+    if engine.precision == 'float32':
+        for part, value in zip(vars(found.people).values(), vars(reference.people).values()):
+            np.testing.assert_allclose(part, value, atol=2e-2)
+        poses, boxes = reference.people.keypoints[:, None], reference.people.boxes
+        said, wanted = (
+            one.activities(np.repeat(poses, 2, 1), boxes, (64, 96)) for one in (engine, expected)
+        )
+        np.testing.assert_allclose(said, wanted, atol=1e-2)
+    del given
+    engine.unload()
+    assert torch.cuda.memory_allocated() == before
