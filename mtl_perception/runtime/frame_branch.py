@@ -63,7 +63,8 @@ class FrameBranch:
     def input_of(self, frame: Frame) -> Tensor:
         """Return a frame as the network takes it, ``[1, 3, h, w]``."""
         assert frame.pixels is not None
-        normalised: Tensor = self._preprocessor.normalise(frame.pixels)
+        # As the engine's warm-up lays it out; before it becomes four times as large.
+        normalised: Tensor = self._preprocessor.normalise(frame.pixels.contiguous())
         return normalised.to(self._engine.dtype)
 
     def describe(

@@ -302,6 +302,32 @@ def test_a_frame_is_looked_at_once_and_those_in_between_are_counted(
     assert (recognizer.clip_sec, recognizer.span_sec) == (0, 0)
 
 
+@pytest.mark.parametrize('is_bgr', [True, False])
+@pytest.mark.parametrize('fit', ['pad', 'crop', 'stretch'])
+@pytest.mark.parametrize('size', [(64, 96), (128, 192), (48, 64)])
+def test_the_network_gets_frames_laid_out_as_at_warm_up(
+    make_engine: Callable[..., Engine],
+    monkeypatch: pytest.MonkeyPatch,
+    is_bgr: bool,
+    fit: str,
+    size: tuple[int, int],
+) -> None:
+    engine = make_engine(fit=fit)
+    given: list[torch.Tensor] = []
+
+    def listen(_: Engine, inputs: dict[str, torch.Tensor]) -> Outputs:
+        given.extend(inputs.values())
+        return Outputs(people=found([]))
+
+    monkeypatch.setattr(Engine, 'infer', listen)
+    recognizer = Recognizer(engine)
+    recognizer.add_frame(Picture(noise(size), is_bgr), NOW)
+    recognizer.recognise()
+    assert [x.stride() for x in given] == [
+        x.stride() for x in engine._noise(engine.dtype).values()
+    ]
+
+
 def test_blue_first_is_the_same_frame(make_engine: Callable[..., Engine]) -> None:
     boxes = []
     for is_bgr in (False, True):
