@@ -9,7 +9,7 @@ import math
 from typing import Any, TypeVar
 
 from mtl_perception.runtime.engine import PRECISIONS
-from mtl_perception.runtime.results import RecognitionSettings
+from mtl_perception.runtime.results import LEAST_BOX_SCORE, RecognitionSettings
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
 from rclpy.exceptions import InvalidParameterTypeException
 from rclpy.node import Node
@@ -136,7 +136,7 @@ class PerceptionParameters:
         0.5,
         'People whose boxes score less are not published.',
         When.LIVE,
-        limits=(0.1, 1.0),
+        limits=(LEAST_BOX_SCORE, 1.0),
     )
     min_keypoint_score: float = parameter(
         0.2,

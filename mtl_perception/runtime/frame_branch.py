@@ -10,7 +10,12 @@ from mtl_perception.network.preprocessing import FramePreprocessor
 from mtl_perception.runtime.engine import Engine
 from mtl_perception.runtime.frame_buffer import Frame
 from mtl_perception.runtime.outputs import FoundPeople
-from mtl_perception.runtime.results import FrameResult, PersonResult, RecognitionSettings
+from mtl_perception.runtime.results import (
+    FrameResult,
+    LEAST_BOX_SCORE,
+    PersonResult,
+    RecognitionSettings,
+)
 from mtl_perception.runtime.smoothing import top_labels, TrackSmoother
 from mtl_perception.runtime.track_history import TrackHistory
 from mtl_perception.runtime.tracking import PersonTracker
@@ -34,7 +39,7 @@ class FrameBranch:
         # Bars have the mean colour: in the order of the picture, until that is turned over.
         bgr = replace(preprocessor.config, mean=preprocessor.config.mean[::-1])
         self._bgr_preprocessor = FramePreprocessor(bgr)
-        self._tracker = PersonTracker()
+        self._tracker = PersonTracker(min_score=LEAST_BOX_SCORE)
         activity = engine.config.task_of_kind('activity')
         self._activities = () if activity is None else engine.config.tasks[activity].labels
         settings = engine.activity_settings
@@ -69,12 +74,14 @@ class FrameBranch:
 
     def describe(
         self, found: FoundPeople, frame: Frame, settings: RecognitionSettings
-    ) -> FrameResult:
+    ) -> tuple[FrameResult, list[ValueError]]:
         """
         Return who is in a frame, where and doing what.
 
         :param found: What the network found in it.
-        :raises ValueError: If an output of the network is not finite; nothing is then said of the
+        :return: The people, and what is wrong: where the probabilities of what they do are not
+            finite, nothing is said of these.
+        :raises ValueError: If what people are found in is not finite; nothing is then said of the
             frame, and all tracks are kept.
         """
         if not found.is_finite:
@@ -82,7 +89,12 @@ class FrameBranch:
         self._follow(frame, settings)
         boxes, keypoints = self._in_original(found, frame.size)
         ids = self._tracker.update(boxes, found.box_scores, frame.stamp_ns)
-        activities = self._activities_of(ids, found, frame.stamp_ns, settings)
+        activities: dict[str, np.ndarray] = {}
+        errors: list[ValueError] = []
+        try:
+            activities = self._activities_of(ids, found, frame.stamp_ns, settings)
+        except ValueError as error:
+            errors.append(error)
         keypoints[keypoints[..., 2] < settings.min_keypoint_score] = (np.nan, np.nan, 0)
         scores = found.pose_scores if self._engine.finds_joints else found.box_scores
         is_shown = found.box_scores >= settings.min_person_score
@@ -94,10 +106,13 @@ class FrameBranch:
                 keypoints=keypoints[row],
                 **self._words(activities.get(ids[row]), settings),
             )
-            for row in np.flatnonzero(is_shown)
-            if ids[row]
+            for row in np.argsort(-scores, kind='stable')
+            if ids[row] and is_shown[row]
         ]
-        return FrameResult(people, frame.stamp_ns, frame.frame_id, frame.received_sec, frame.size)
+        result = FrameResult(
+            people, frame.stamp_ns, frame.frame_id, frame.received_sec, frame.size
+        )
+        return result, errors
 
     def _follow(self, frame: Frame, settings: RecognitionSettings) -> None:
         """Forget everybody where a new stream begins, and let the parameters hold."""

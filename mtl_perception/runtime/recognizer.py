@@ -136,19 +136,20 @@ class Recognizer:
         Return what the newest frame, and the clip that ends with it, show.
 
         There is nothing while no frame is new. People are looked for from the first frame on;
-        clips are recognised once frames cover them. If outputs of one branch are not finite, the
-        results say so in place of what they would have said, and all else stays as it is.
+        clips are recognised once frames cover them. If outputs of one branch, or activities, are
+        not finite, the results say so in place of what they would have said, and all else stays as
+        it is.
         """
         settings = settings or RecognitionSettings()
         self._news.clear()
         with self._lock:
-            frame, clips, branch = self._next(settings)
+            frame, clips, branch, is_pause = self._next(settings)
         inputs = {name: clip.frames for name, clip in clips.items()}
         if frame is not None and branch is not None:
             with torch.inference_mode():
                 inputs[branch.trunk] = branch.input_of(frame)
         if frame is None or not inputs:
-            return Results()
+            return Results(is_pause=is_pause)
         outputs = self._engine.infer(inputs)
         results = Results(frame=frame, branch_sec=outputs.branch_sec)
         try:
@@ -158,19 +159,24 @@ class Recognizer:
         if outputs.people is None or branch is None:
             return results
         try:
-            return replace(results, people=branch.describe(outputs.people, frame, settings))
+            people, errors = branch.describe(outputs.people, frame, settings)
         except ValueError as error:
             results.errors.append(error)
             return results
+        return replace(results, people=people, errors=results.errors + errors)
 
     def _next(
         self, settings: RecognitionSettings
-    ) -> tuple[Frame | None, dict[str, Clip], FrameBranch | None]:
-        """Return the newest frame if it is new, and which of its clips and branch are due."""
+    ) -> tuple[Frame | None, dict[str, Clip], FrameBranch | None, bool]:
+        """
+        Return the newest frame if it is new, and which of its clips and branch are due.
+
+        :return: Last whether it is new, and neither is.
+        """
         frame = self._newest.newest
         if frame is None or frame.sequence <= self._seen:
-            return None, {}, None
-        is_clip_due = self._num_steps % settings.clip_every == 0
+            return None, {}, None, False
+        is_clip_due = self.clip_sec > 0 and self._num_steps % settings.clip_every == 0
         clips = self._clips.newest_clips() if is_clip_due else {}
         is_frame_due = self._num_steps % settings.frame_every == 0
         branch = self._frames if is_frame_due else None
@@ -181,4 +187,4 @@ class Recognizer:
         self._seen = frame.sequence
         if clips or branch:
             self._recognised_resets = self._num_resets
-        return frame, clips, branch
+        return frame, clips, branch, not is_clip_due and branch is None

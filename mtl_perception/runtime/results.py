@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+import math
 
 from mtl_perception.runtime.frame_buffer import Frame
 import numpy as np
 
+# Boxes that score less are nobody; from here on they continue a person's track.
+LEAST_BOX_SCORE = 0.1
+
 
 @dataclass(frozen=True, kw_only=True)
 class RecognitionSettings:
-    """What may change from one frame to the next."""
+    """
+    What may change from one frame to the next.
+
+    :raises ValueError: If a value breaks its rule.
+    """
 
     min_score: float = 0.0  # below this probability a label is ''
     min_relevance: float = 0.5  # below this one that anything of a task is to be seen, too
@@ -21,6 +29,23 @@ class RecognitionSettings:
     min_person_score: float = 0.5  # nothing is said of boxes below
     min_keypoint_score: float = 0.0  # joints below are missing
     max_track_age_sec: float = 1.0  # who returns within this time keeps its id, see PersonTracker
+
+    def __post_init__(self) -> None:
+        least = {'min_score': 0.0, 'min_relevance': 0.0, 'min_keypoint_score': 0.0}
+        for name, low in {**least, 'min_person_score': LEAST_BOX_SCORE}.items():
+            if not low <= getattr(self, name) <= 1:
+                raise ValueError(f'{name} must lie in [{low}, 1], got {getattr(self, name)}.')
+        for name in ('top_k', 'clip_every', 'frame_every'):
+            if getattr(self, name) < 1:
+                raise ValueError(f'{name} must be at least 1, got {getattr(self, name)}.')
+        if not (math.isfinite(self.smoothing_sec) and self.smoothing_sec >= 0):
+            raise ValueError(
+                f'smoothing_sec must be finite and not negative, got {self.smoothing_sec}.'
+            )
+        if not (math.isfinite(self.max_track_age_sec) and self.max_track_age_sec > 0):
+            raise ValueError(
+                f'max_track_age_sec must be positive and finite, got {self.max_track_age_sec}.'
+            )
 
 
 @dataclass(frozen=True)
@@ -58,7 +83,7 @@ class PersonResult:
 
 @dataclass(frozen=True)
 class FrameResult:
-    """The people in one frame, best first; maybe nobody."""
+    """The people in one frame, highest score first; maybe nobody."""
 
     people: list[PersonResult]
     stamp_ns: int
@@ -75,8 +100,10 @@ class Results:
     people: FrameResult | None = None  # None where no frame was looked at
     frame: Frame | None = None  # the newest frame behind all this
     branch_sec: dict[str, float] = field(default_factory=dict)  # of 'clip' and 'frame'
-    # Why one of the two branches says nothing of this moment.
+    # Why a branch, or the activities of people, say nothing of this moment.
     errors: list[ValueError] = field(default_factory=list)
+    # Whether there was a new frame, but neither clip nor people were due in it.
+    is_pause: bool = False
 
     def __bool__(self) -> bool:
         """Return whether anything was said."""

@@ -222,6 +222,34 @@ def test_outputs_that_are_not_finite_are_refused_and_tracks_kept(
     assert [p.track_id for p in again.people] == [p.track_id for p in first.people]
 
 
+def test_activities_that_are_not_finite_are_refused_and_people_said_without(
+    make_engine: Callable[..., Engine], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pretend(monkeypatch, [found([[20, 10, 60, 60]])] * 3)
+    answers = iter([[[0.9, 0.1, 0.0]], [[np.nan, 0.1, 0.0]], [[0.9, 0.1, 0.0]]])
+    monkeypatch.setattr(Engine, 'activities', lambda *_: np.array(next(answers)))
+    recognizer = Recognizer(make_engine())
+    said = [show(recognizer, at_sec=0.1 * i, smoothing_sec=1.0) for i in range(3)]
+    people = [results.people.people[0] for results in said]  # type: ignore[union-attr]
+    assert [person.activity for person in people] == ['walking', '', 'walking']
+    assert (people[1].activity_score, people[1].top_k) == (0, [])
+    assert len({person.track_id for person in people}) == 1
+    assert [len(results.errors) for results in said] == [0, 1, 0]
+    assert 'probabilities must be finite' in str(*said[1].errors)
+
+
+def test_people_come_in_the_order_of_what_is_published_as_their_score(
+    make_engine: Callable[..., Engine], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    people = found([[5, 5, 25, 60], [35, 5, 55, 60], [65, 5, 85, 60]], scores=[0.9, 0.8, 0.7])
+    people.pose_scores[:] = (0.2, 0.6, 0.4)
+    pretend(monkeypatch, [people])
+    said = show(Recognizer(make_engine())).people
+    assert said is not None
+    assert [person.score for person in said.people] == pytest.approx([0.6, 0.4, 0.2])
+    assert said.people[0].box[0] > said.people[2].box[0]
+
+
 def test_activities_are_smoothed_and_weak_ones_have_no_label(
     make_engine: Callable[..., Engine], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -282,6 +310,7 @@ def test_both_branches_speak_of_the_same_frame_at_rates_of_their_own(
             stamps.add(results.people.stamp_ns)
         assert stamps <= {NOW + round(0.1 * index * SECOND)}
         assert bool(results) == (index % 2 == 0 or (index % 3 == 0 and index >= 6))
+        assert results.is_pause == (index % 2 > 0 and index % 3 > 0)
     assert [people for people, _ in said] == [index % 2 == 0 for index in range(16)]
     # Half a second must have passed before the first clip.
     assert [count for _, count in said[6:]] == [int(i % 3 == 0) for i in range(6, 16)]
@@ -293,6 +322,7 @@ def test_a_frame_is_looked_at_once_and_those_in_between_are_counted(
 ) -> None:
     recognizer = Recognizer(make_engine())
     assert not recognizer.recognise()
+    assert not recognizer.recognise().is_pause
     assert show(recognizer)
     assert not recognizer.recognise()
     for index in (1, 2, 3):

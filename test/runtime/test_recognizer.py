@@ -254,3 +254,25 @@ for path in sys.argv[1:]:
     assert len(said) == 2
     assert float(said[0]) > 0
     assert 'a checkpoint that finds people needs requirements/tracking.txt installed' in said[1]
+
+
+@pytest.mark.parametrize(
+    ('name', 'values', 'rule'),
+    [
+        ('min_score', (-0.1, 1.1, np.nan), r'lie in \[0\.0, 1\]'),
+        ('min_relevance', (-0.1, 1.1, np.nan), r'lie in \[0\.0, 1\]'),
+        ('min_keypoint_score', (-0.1, 1.1, np.nan), r'lie in \[0\.0, 1\]'),
+        ('min_person_score', (0.05, 1.1, np.nan), r'lie in \[0\.1, 1\]'),
+        ('smoothing_sec', (-1.0, np.inf, np.nan), 'be finite and not negative'),
+        ('max_track_age_sec', (0.0, np.inf, np.nan), 'be positive and finite'),
+        ('top_k', (0,), 'be at least 1'),
+        ('clip_every', (0,), 'be at least 1'),
+        ('frame_every', (0,), 'be at least 1'),
+    ],
+)
+def test_settings_that_break_their_rule_are_refused(
+    name: str, values: tuple[float, ...], rule: str
+) -> None:
+    for value in values:
+        with pytest.raises(ValueError, match=f'{name} must {rule}, got {value}'):
+            RecognitionSettings(**{name: value})
