@@ -12,7 +12,7 @@ from mtl_perception.network.multitask import MultiTaskNetwork
 from mtl_training.data.frame_sample import FrameDataset
 from mtl_training.data.loading import evaluation_batches
 from mtl_training.data.sample import AnyDataset, ClipBatch, ClipDataset
-from mtl_training.frame_evaluation import FrameEvaluation, FrameEvaluator
+from mtl_training.frame_evaluation import FrameEvaluation, FrameEvaluator, MIN_PERSON_SCORE
 from mtl_training.inputs import TaskInputs
 from mtl_training.metrics import ConfusionMatrix, Evaluation
 from mtl_training.processes import gather_objects, sum_over_processes
@@ -29,6 +29,7 @@ def evaluate(
     *,
     criteria: nn.ModuleDict | None = None,
     augmentation: TestTimeAugmentation = NO_AUGMENTATION,
+    min_person_score: float = MIN_PERSON_SCORE,
     batch_size: int = 32,
     device: torch.device | None = None,
     workers: int = 0,
@@ -45,6 +46,7 @@ def evaluate(
         share their images are evaluated together.
     :param criteria: What the frame tasks fit; without them their losses are not computed.
     :param augmentation: Scales and mirror images that the frame tasks average over.
+    :param min_person_score: Of the boxes of people whose activities are judged.
     :param on_batch: Called with the task and the number of clips after each batch.
     :param share: This process and how many there are: each evaluates its share of the clips, and
         all get the result of all.
@@ -71,7 +73,7 @@ def evaluate(
             result.confusions[task].counts = sum_over_processes(counts.to(device)).cpu()
             total = sum_over_processes(total.to(device)).cpu()
         result.losses[task] = float(total) / max(1, len(dataset))
-    evaluator = FrameEvaluator(network, inputs, criteria, autocast, augmentation)
+    evaluator = FrameEvaluator(network, inputs, criteria, autocast, augmentation, min_person_score)
     for tasks, images in groups_of(datasets, kinds):
         found = evaluator.run(
             evaluation_batches(images, batch_size, workers=workers, share=share),  # type: ignore[arg-type]

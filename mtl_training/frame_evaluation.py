@@ -26,6 +26,9 @@ from mtl_training.test_time_augmentation import NO_AUGMENTATION, TestTimeAugment
 import torch
 from torch import nn, Tensor
 
+# As the robot's parameter of this name has it: nothing is said of people whose boxes score less.
+MIN_PERSON_SCORE = 0.5
+
 Figures = dict[str, float | None]
 
 
@@ -35,7 +38,8 @@ class FrameEvaluation:
 
     Activities are judged end to end: people are found in every frame, those of a frame are matched
     to the true people by an IoU of one half or more, and the poses of one true person over the
-    frames are what the classifier sees. Somebody who is not found counts as not recognised.
+    frames are what the classifier sees. Somebody who is not found counts as not recognised, as
+    does who is found with less than the score from which on the robot speaks of people.
 
     :param config: Of the network.
     :param tasks: The tasks that are evaluated.
@@ -125,6 +129,7 @@ class FrameEvaluator:
     :param network: In evaluation mode, usually deployed.
     :param criteria: Of the tasks; without one, the loss of a task is not computed.
     :param augmentation: Scales and mirror images to average over.
+    :param min_person_score: Of the newest box of people whose activities are judged.
     """
 
     network: MultiTaskNetwork
@@ -132,6 +137,7 @@ class FrameEvaluator:
     criteria: nn.ModuleDict | None = None
     autocast: Callable[[], AbstractContextManager[object]] = nullcontext
     augmentation: TestTimeAugmentation = NO_AUGMENTATION
+    min_person_score: float = MIN_PERSON_SCORE
 
     @torch.no_grad()
     def run(
@@ -210,7 +216,9 @@ class FrameEvaluator:
     def _add_activities(
         self, result: FrameEvaluation, batch: FrameBatch, people: People, num_frames: int
     ) -> None:
-        poses, boxes, is_found = matched_poses(people, batch, num_frames)
+        poses, boxes, is_found = matched_poses(
+            people, batch, num_frames, min_score=self.min_person_score
+        )
         is_known = batch.is_person & (batch.activities >= 0)
         chosen = is_known & is_found[:, :, -1]
         result.num_known += int(is_known.sum())
@@ -232,12 +240,13 @@ def newest(output: Any, num_frames: int) -> Any:
 
 
 def matched_poses(
-    people: People, batch: FrameBatch, num_frames: int
+    people: People, batch: FrameBatch, num_frames: int, *, min_score: float = 0.0
 ) -> tuple[Tensor, Tensor, Tensor]:
     """
     Return the poses that were found of each true person, frame by frame.
 
     :param people: In the frames of all samples, sample by sample, oldest first.
+    :param min_score: Of boxes in the newest frames. In older ones any box continues a track.
     :return: ``[B, P, T, 17, 3]`` with NaN and score 0 where the person was not found; the newest
         boxes, ``[B, P, 4]``; and whether the person was found in a frame, bool ``[B, P, T]``.
     """
@@ -251,6 +260,8 @@ def matched_poses(
         for frame in range(num_frames):
             row = image * num_frames + frame
             seen = people.is_found[row]
+            if frame == num_frames - 1:
+                seen = seen & (people.box_scores[row] >= min_score)
             found, true = match_people(
                 people.boxes[row][seen], batch.boxes[image, :, frame], ~batch.is_person[image]
             )

@@ -23,6 +23,7 @@ from mtl_training.data.loading import build_task_datasets, with_labels
 from mtl_training.data.sample import AnyDataset
 from mtl_training.data.videos.problems import list_problems
 from mtl_training.evaluation import evaluate
+from mtl_training.frame_evaluation import MIN_PERSON_SCORE
 from mtl_training.metrics import Evaluation
 from mtl_training.people_report import people_details, print_people
 from mtl_training.people_sheet import draw_people
@@ -66,6 +67,8 @@ def main(arguments: Sequence[str]) -> int:
     counts = (parsed.batch_size, parsed.num_clips, parsed.num_images)
     if any(count is not None and count < 1 for count in counts):
         raise ValueError('--batch-size, --num-clips and --num-images must be positive.')
+    if not 0 <= parsed.min_person_score <= 1:
+        raise ValueError(f'--min-person-score must be from 0 to 1, got {parsed.min_person_score}.')
     network, checkpoint = load_network(parsed.checkpoint)
     # Nothing is fitted here: of relevance, only the scenes that it is judged on.
     settable = ('data', 'relevance.background')
@@ -125,6 +128,13 @@ def _parser() -> OneLineParser:
     parser.add_argument(
         '--flip', action='store_true', help='look for people in the mirror image too'
     )
+    parser.add_argument(
+        '--min-person-score',
+        type=float,
+        default=MIN_PERSON_SCORE,
+        help='of the boxes of people whose activities are judged, as the parameter of the robot: '
+        'below, a person counts as not found',
+    )
     parser.add_argument('--device', type=str, default='auto', help='auto, cpu, cuda, ...')
     parser.add_argument('--workers', type=int, default=0, help='processes that load clips')
     parser.add_argument('--picture', type=str, help='PNG to draw the confusion matrices into')
@@ -171,6 +181,7 @@ def _run(
             datasets,
             criteria=criteria.to(device),
             augmentation=augmentation,
+            min_person_score=parsed.min_person_score,
             batch_size=parsed.batch_size,
             device=device,
             workers=parsed.workers,

@@ -1,11 +1,14 @@
 """How people are judged: matched poses, original pixels, and test-time augmentation."""
 
 from itertools import product
+import json
 
+from mtl_perception.checkpoint import save_checkpoint
 from mtl_perception.network.config import from_mapping, NetworkConfig
 from mtl_perception.network.multitask import MultiTaskNetwork
 from mtl_perception.network.pose.decoding import People
 from mtl_perception.network.pose.skeleton import FLIPPED
+from mtl_training import cli
 from mtl_training.config import build_config
 from mtl_training.criteria import build_criteria
 from mtl_training.data.frame_sample import collate_frames
@@ -72,6 +75,33 @@ def test_perfect_people_have_an_average_precision_of_one(dataset, network) -> No
     for task in ('person', 'keypoints'):
         assert figures[task]['ap'] == pytest.approx(1)
         assert figures[task]['score'] == pytest.approx(1)
+
+
+def test_who_scores_less_than_the_robot_asks_for_is_not_found(dataset) -> None:
+    batch = collate_frames([dataset[i] for i in range(5)])
+    people = perfect_people(batch)
+    people.box_scores[0, 0] = people.box_scores[3, 0] = 0.4  # an older frame and a newest one
+    everybody = matched_poses(people, batch, 2)[2]
+    assert torch.equal(everybody, batch.is_person[..., None].expand(-1, -1, 2))
+    is_found = matched_poses(people, batch, 2, min_score=0.5)[2]
+    assert (is_found != everybody).nonzero().tolist() == [[1, 0, 1]]
+
+
+def test_the_score_that_a_person_needs_is_an_option(
+    frames_block, network, tmp_path, capsys
+) -> None:
+    path = tmp_path / 'frames.safetensors'
+    training = {'config': {'data': frames_block['data']}}
+    save_checkpoint(path, network, metrics={}, training=training)
+    command = ['evaluate', '--checkpoint', str(path), '--split', 'val', '--json']
+    found = []
+    for score in ('0', '1'):
+        assert cli.main([*command, '--min-person-score', score]) == 0
+        figures = json.loads(capsys.readouterr().out)
+        found.append(figures['people']['activity']['found'])
+    assert found[0] > found[1] == 0
+    assert cli.main([*command, '--min-person-score', '1.1']) == 2
+    assert 'must be from 0 to 1, got 1.1' in capsys.readouterr().err
 
 
 def test_coordinates_keep_their_bits_under_autocast(dataset, network, monkeypatch) -> None:
