@@ -11,6 +11,7 @@ class Criterion(nn.Module):
     """The loss of one kind of task, and a cheap figure of how well a batch is fitted."""
 
     figure = 'accuracy'  # what :meth:`fit` returns; larger is better
+    kind = 'classification'  # or 'regression', of squared errors: what weightings ask for
 
     def forward(self, outputs: Any, batch: Any) -> Tensor:
         """

@@ -61,6 +61,7 @@ class KeypointCriterion(Criterion):
         return (losses / (total * energy * counts)).unsqueeze(0)
 
     figure = 'joints'
+    kind = 'regression'
 
     @torch.no_grad()
     def fit(self, outputs: KeypointOutput, batch: FrameBatch) -> Tensor:

@@ -83,9 +83,12 @@ class Regime(nn.Module):
         outputs = forward(present)
         losses = {
             task: TaskLoss(
-                values=self.criteria[task](outputs[task], batch).mean(0), indices=batch.indices
+                values=criterion(outputs[task], batch).mean(0),
+                indices=batch.indices,
+                kind=criterion.kind,
             )
             for task, batch in present.items()
+            for criterion in [cast('Criterion', self.criteria[task])]
         }
         return losses, outputs
 

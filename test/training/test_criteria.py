@@ -23,6 +23,7 @@ from mtl_training.criteria.detection import (
 )
 from mtl_training.criteria.keypoints import heatmap_targets, KeypointCriterion
 from mtl_training.data.frame_sample import FrameBatch
+from mtl_training.regimes import build_regime
 import pytest
 import torch
 from torch.nn.functional import binary_cross_entropy, binary_cross_entropy_with_logits
@@ -418,3 +419,14 @@ def test_nobody_of_known_activity_costs_nothing_but_has_a_gradient() -> None:
 def test_the_smoothing_of_activities_is_checked() -> None:
     with pytest.raises(ValueError, match=r'label_smoothing must be in \[0, 1\), got 1'):
         ActivityCriterion(label_smoothing=1.0)
+
+
+def test_weightings_are_told_that_heatmaps_are_a_regression() -> None:
+    criteria = {'keypoints': KeypointCriterion(), 'activity': ActivityCriterion()}
+    heatmaps = KeypointOutput(torch.zeros(1, 18, 16, 24), ())
+    outputs = {'keypoints': heatmaps, 'activity': torch.zeros(0, 4)}
+    batch = batch_of([[[8, 8, 40, 40]]])
+    regime = build_regime('joint', list(criteria), criteria)
+    losses, _ = regime.losses(lambda _: outputs, dict.fromkeys(criteria, batch))
+    kinds = {task: loss.kind for task, loss in losses.items()}
+    assert kinds == {'keypoints': 'regression', 'activity': 'classification'}
