@@ -24,6 +24,8 @@ from mtl_training.predicted_poses import (
 from mtl_training.regimes import Stage
 from mtl_training.tables import nearest
 
+POSE_KINDS = ('detection', 'keypoints', 'association')  # of the tasks that find poses
+
 
 class StoredPoses(NamedTuple):
     """Where the poses that a stage learns from are kept for a resumed run."""
@@ -37,7 +39,8 @@ def check_stages(stages: Sequence[Stage], network: NetworkConfig) -> None:
     """
     Check what stages name against the network.
 
-    :raises ValueError: If a stage freezes an unknown trunk, or has nothing to learn from poses.
+    :raises ValueError: If a stage freezes an unknown trunk, or has nothing to learn from poses or
+        nothing to find them with.
     """
     for i, stage in enumerate(stages):
         for name in stage.freeze:
@@ -48,6 +51,12 @@ def check_stages(stages: Sequence[Stage], network: NetworkConfig) -> None:
         if stage.predicted_poses and network.task_of_kind('activity') not in stage.tasks:
             raise ValueError(
                 f'stages[{i}].predicted_poses is for the task of kind activity, got {stage.tasks}.'
+            )
+        missing = [kind for kind in POSE_KINDS if network.task_of_kind(kind) is None]
+        if stage.predicted_poses and missing:
+            raise ValueError(
+                f'stages[{i}].predicted_poses needs tasks of the kinds {POSE_KINDS}, the network '
+                f'has none of kind {missing[0]}.'
             )
 
 
@@ -76,6 +85,7 @@ def with_predicted_poses(
     Return the training data of the activity task with the poses that the network finds.
 
     :param network: As the stage begins.
+    :raises ValueError: If it finds joints of nobody.
     """
     task = network.config.task_of_kind('activity')
     assert task is not None
@@ -101,5 +111,10 @@ def with_predicted_poses(
     if fabric.is_global_zero:
         save_poses(stored.path, poses, stored.stage)
     found = sum(int(row.is_found.sum()) for row in poses)
+    if not any(row.keypoints[row.is_found][..., 2].any() for row in poses):
+        raise ValueError(
+            f'data.{task}: the network finds no joint of anybody in its {len(poses)} training '
+            'samples, so there are no poses to learn from; the stages before must be longer.'
+        )
     say(f'found {found} of {sum(len(row.is_found) for row in poses)} people')
     return {task: PredictedPoses(truth, poses)}

@@ -103,6 +103,29 @@ def test_stages_are_checked_against_the_network(frames_block, tmp_path, entry, m
         Trainer(build_config(frames_block), tmp_path, Console(quiet=True))
 
 
+@pytest.mark.parametrize('lacking', ['person', 'keypoints', 'pose'])
+def test_predicted_poses_need_all_tasks_that_find_them(frames_block, tmp_path, lacking) -> None:
+    block = deepcopy(frames_block)
+    kind = block['network']['tasks'].pop(lacking)['kind']
+    del block['data'][lacking]
+    stages = [{'tasks': ['activity'], 'predicted_poses': True}]
+    block['regime'] = {'name': 'staged', 'settings': {'stages': stages}}
+    with pytest.raises(ValueError, match=rf'stages\[0\].*the network has none of kind {kind}'):
+        Trainer(build_config(block), tmp_path, Console(quiet=True))
+
+
+def test_a_stage_without_any_pose_to_learn_from_is_refused(
+    staged_block, tmp_path, monkeypatch
+) -> None:
+    def nobody(network, dataset, *_, **__) -> list[FoundPoses]:
+        jointless = torch.tensor([1.0, 1.0, 0.0])
+        return [p._replace(keypoints=p.keypoints * jointless) for p in poses_of(network, dataset)]
+
+    monkeypatch.setattr(stages_module, 'find_all_poses', nobody)
+    with pytest.raises(ValueError, match=r'data\.activity: .* no joint of anybody in its 8'):
+        trained(staged_block, tmp_path)
+
+
 def test_the_rate_falls_by_gamma_at_every_step() -> None:
     config = OptimiserConfig(lr=4e-5, schedule='step', step_iters=10, gamma=0.333)
     rates = [learning_rate(config, i, 1000) for i in range(35)]
