@@ -63,7 +63,9 @@ def inference_status(statistics: StreamStatistics, timeout_sec: float) -> tuple[
         return ERROR, f'inference fails: {statistics.error}'
     if statistics.recognised_sec is None:
         return OK, 'waiting for enough frames'
-    if now_sec - statistics.recognised_sec > timeout_sec:
+    # Where nothing was due, nothing is amiss: clip_every and frame_every may ask for little.
+    last_sec = max(statistics.recognised_sec, statistics.paused_sec or 0.0)
+    if now_sec - last_sec > timeout_sec:
         return WARN, f'nothing recognised for {now_sec - statistics.recognised_sec:.1f} s'
     return OK, 'recognising'
 

@@ -87,6 +87,8 @@ class InferenceThread:
         results = self._recognizer.recognise(parameters.recognition)
         for error in results.errors:
             self._note(error)
+        if results.is_pause:
+            statistics.paused_sec = time.monotonic()
         if not results or self._stop.is_set():
             return
         inferred_sec = time.monotonic()
@@ -100,7 +102,12 @@ class InferenceThread:
         statistics.recognised_sec = now_sec
         statistics.counts.add('recognised')
         self._note_branches(results)
-        self._show(results)
+        try:
+            self._show(results)
+        # The results are out: no picture of them is a smaller loss.
+        except Exception as error:
+            if self._is_running() and not self._stop.is_set():
+                self._log('Showing the results failed', error)
 
     def _note_branches(self, results: Results) -> None:
         statistics = self._statistics
@@ -116,11 +123,14 @@ class InferenceThread:
 
     def _note(self, error: Exception) -> None:
         count = self._statistics.counts.add('errors')
-        reason = f'{type(error).__name__}: {error}'
-        self._statistics.error, self._statistics.error_sec = reason, time.monotonic()
+        self._statistics.error = f'{type(error).__name__}: {error}'
+        self._statistics.error_sec = time.monotonic()
+        self._log(f'Inference failed ({count} so far)', error)
+
+    def _log(self, what: str, error: Exception) -> None:
         calls = traceback.extract_tb(error.__traceback__)
         where = f' ({calls[-1].filename}:{calls[-1].lineno})' if calls else ''
+        name = type(error).__name__
         self._log_error(
-            type(error).__name__,
-            f'Inference failed ({count} so far), going on with the next frame: {reason}{where}',
+            name + where, f'{what}, going on with the next frame: {name}: {error}{where}'
         )

@@ -31,6 +31,7 @@ class StreamStatistics:
     received_sec: float | None = None  # when the last frame came
     used_sec: float | None = None  # when the last frame came that was used
     recognised_sec: float | None = None
+    paused_sec: float | None = None  # when a frame last came in which nothing was due
     clip_recognised_sec: float | None = None
     error_sec: float | None = None  # when inference last failed
     error: str = ''

@@ -78,6 +78,17 @@ def test_failing_inference_is_an_error_for_a_while(
     assert 'nothing recognised for 6.' in message
 
 
+def test_frames_in_which_nothing_was_due_are_no_trouble(statistics: StreamStatistics) -> None:
+    now_sec = time.monotonic()
+    statistics.recognised_sec = now_sec - 9
+    statistics.paused_sec = now_sec - 1
+    assert inference_status(statistics, 2.0) == (OK, 'recognising')
+    statistics.paused_sec = now_sec - 3
+    level, message = inference_status(statistics, 2.0)
+    assert level == WARN
+    assert 'nothing recognised for 9.' in message
+
+
 def test_latency_is_said_only_where_stamps_and_clock_agree(statistics: StreamStatistics) -> None:
     for value in (10.0, 20.0, 30.0):
         statistics.stamp_ms.add(value)

@@ -27,6 +27,7 @@ class FakeRecognizer:
         self.settings: RecognitionSettings | None = None
         self.refusals: list[ValueError] = []
         self.finds_people = False
+        self.is_pause = False
 
     def wait_for_frame(self, timeout_sec: float) -> bool:
         return self.news.wait(timeout_sec)
@@ -40,6 +41,8 @@ class FakeRecognizer:
         self.settings = settings
         if self.error is not None:
             raise self.error
+        if self.is_pause:
+            return Results(is_pause=True)
         now_sec = time.monotonic()
         action = Recognition('action', 'walk', 1.0, [], 2, 1, 'camera', now_sec, 4)
         return Results(
@@ -57,6 +60,7 @@ class Bench:
         self.statistics = StreamStatistics()
         self.published: list[Results] = []
         self.shown: list[Results] = []
+        self.show_error: Exception | None = None
         self.lines: list[str] = []
         self.is_running = True
         self.parameters = PerceptionParameters(**parameters)
@@ -65,11 +69,16 @@ class Bench:
             self.statistics,
             parameters=lambda: self.parameters,
             publish=self.published.append,
-            show=self.shown.append,
+            show=self.show,
             log_error=self.lines.append,
             is_running=lambda: self.is_running,
             num_threads=3,
         )
+
+    def show(self, results: Results) -> None:
+        self.shown.append(results)
+        if self.show_error is not None:
+            raise self.show_error
 
 
 @pytest.fixture
@@ -151,6 +160,28 @@ def test_an_error_is_counted_and_the_next_frame_gets_its_try(bench: Bench) -> No
     bench.recognizer.error = None
     bench.recognizer.news.set()
     wait_for(lambda: bench.published)
+
+
+def test_results_that_cannot_be_shown_are_out_all_the_same(bench: Bench) -> None:
+    bench.show_error = ValueError('no such colour')
+    for count in (1, 2):
+        bench.recognizer.news.set()
+        wait_for(lambda count=count: len(bench.shown) == count)
+    wait_for(lambda: bench.lines)
+    assert len(bench.lines) == 1
+    assert 'Showing the results failed' in bench.lines[0]
+    assert 'ValueError: no such colour' in bench.lines[0]
+    assert bench.statistics.counts['recognised'] == len(bench.published) == 2
+    assert bench.statistics.counts['errors'] == 0
+    assert bench.statistics.error_sec is None
+
+
+def test_frames_in_which_nothing_is_due_are_noted(bench: Bench) -> None:
+    bench.recognizer.is_pause = True
+    bench.recognizer.news.set()
+    wait_for(lambda: bench.statistics.paused_sec)
+    assert not bench.published
+    assert bench.statistics.recognised_sec is None
 
 
 def test_errors_of_a_node_that_is_going_down_are_none(bench: Bench) -> None:
