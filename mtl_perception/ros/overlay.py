@@ -32,7 +32,7 @@ class Overlay:
         self._writers = {
             is_bgr: ImageWriter('bgr8' if is_bgr else 'rgb8', '') for is_bgr in (False, True)
         }
-        self._recognitions: dict[str, Recognition] = {}
+        self.forget()
 
     def is_wanted(self) -> bool:
         """Return whether somebody looks."""
@@ -42,8 +42,17 @@ class Overlay:
         """Stop to publish for good."""
         self._node.destroy_lifecycle_publisher(self._publisher)
 
+    def forget(self) -> None:
+        """Show no recognition of before."""
+        self._recognitions: dict[str, Recognition] = {}
+        self._generation = 0
+
     def publish(self, results: Results, statistics: StreamStatistics) -> None:
         """Draw results on their picture, if it was kept, and publish it."""
+        if results.frame is not None and results.frame.generation != self._generation:
+            # Another camera or size, or a jump back in time.
+            self.forget()
+            self._generation = results.frame.generation
         self._recognitions |= {r.task: r for r in results.recognitions}
         if results.frame is None or results.frame.picture is None:
             return

@@ -143,6 +143,11 @@ class PerceptionNode(LifecycleNode):
         self._result_publishers = ResultPublishers(self, engine)
         self._labels_publisher.publish(labels_msg(engine.config.tasks))
         self.get_logger().info(_describe(engine, self._num_threads))
+        if mute := _mute_tasks(engine):
+            self.get_logger().warning(
+                f'The checkpoint has no use for {", ".join(mute)}: joints, and what people do, '
+                'take tasks of detection, keypoints and association'
+            )
         self._state, self._failure = 'inactive', ''
         return super().on_configure(state)
 
@@ -274,6 +279,14 @@ def _describe(engine: Engine, num_threads: int) -> str:
         f'Network of {engine.num_parameters / 1e6:.1f} M parameters on {engine.device}{threads} '
         f'in {engine.precision} for {tasks}; one forward took {timings}'
     )
+
+
+def _mute_tasks(engine: Engine) -> list[str]:
+    """Return the tasks of which nothing is ever said."""
+    if engine.frame_trunk is not None and engine.finds_joints:
+        return []
+    kinds = ('keypoints', 'association', 'activity')
+    return [task for kind in kinds if (task := engine.config.task_of_kind(kind)) is not None]
 
 
 def main(args: list[str] | None = None) -> int:

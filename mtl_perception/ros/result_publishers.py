@@ -36,7 +36,7 @@ class ResultPublishers:
         finds_people = engine.frame_trunk is not None
         self._poses = self._create(HumanPoseArray, POSES_TOPIC) if finds_people else None
         self._activities = None
-        if engine.activity_settings is not None:
+        if engine.activity_settings is not None and engine.finds_joints:
             self._activities = self._create(RecognizedActivityArray, ACTIVITIES_TOPIC)
         self.overlay = Overlay(node, shows_people=finds_people)
 

@@ -46,6 +46,7 @@ class Stream:
             (trunk.num_frames for trunk in engine.config.trunks_of('clip').values()), default=0
         )
         self.statistics = statistics = StreamStatistics()
+        publishers.overlay.forget()
         self._recognizer = Recognizer(engine, max_gap_sec=settings.max_gap_sec)
         self._input = ImageInput(
             node,

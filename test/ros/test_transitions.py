@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 import gc
 from pathlib import Path
 import time
@@ -11,8 +12,11 @@ import weakref
 
 from diagnostic_msgs.msg import DiagnosticStatus
 from image_messages import image_msg, random_rgb, SECOND
+from mtl_perception.checkpoint import save_checkpoint
+from mtl_perception.network.multitask import MultiTaskNetwork
 from mtl_perception.ros import stream
 from mtl_perception.ros.perception_node import PerceptionNode
+from people_network import people_config
 from perception import Camera, write_checkpoint
 import pytest
 from rclpy.lifecycle import TransitionCallbackReturn
@@ -129,3 +133,46 @@ def test_a_low_rate_is_no_trouble(node: PerceptionNode) -> None:
         said[rate_hz] = statuses[1].message
     assert 'nothing recognised for 5.' in said[0.0]
     assert said[0.1] == 'recognising'
+
+
+def test_an_activation_shows_nothing_of_the_last(node: PerceptionNode) -> None:
+    assert node.trigger_configure() == TransitionCallbackReturn.SUCCESS
+    assert node._result_publishers is not None
+    overlay: Any = node._result_publishers.overlay
+    overlay._recognitions = {'action': None}
+    assert node.trigger_activate() == TransitionCallbackReturn.SUCCESS
+    assert not overlay._recognitions
+
+
+@pytest.mark.parametrize(
+    ('missing', 'mute'),
+    [
+        ((), ''),
+        (('association',), 'keypoints, activity'),
+        (('keypoints',), 'association, activity'),
+        (('keypoints', 'association'), 'activity'),
+        (('detection',), 'keypoints, association, activity'),
+    ],
+    ids=str,
+)
+def test_tasks_of_which_nothing_is_ever_said_are_named(
+    node: PerceptionNode,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+    missing: tuple[str, ...],
+    mute: str,
+) -> None:
+    config = people_config(clips=True)
+    tasks = {name: task for name, task in config.tasks.items() if name not in missing}
+    path = tmp_path / 'mute.safetensors'
+    network = MultiTaskNetwork(replace(config, tasks=tasks))
+    save_checkpoint(path, network, metrics={}, training={})
+    node.set_parameters([Parameter('checkpoint', value=str(path))])
+    assert node.trigger_configure() == TransitionCallbackReturn.SUCCESS
+    said = [line for line in capfd.readouterr().err.splitlines() if 'has no use for' in line]
+    assert len(said) == bool(mute)
+    assert all(f'has no use for {mute}: joints, and what' in line for line in said)
+    assert node._result_publishers is not None
+    topics = {topic for _, topic in node._result_publishers.topics()}
+    assert ('/recognized_activities' in topics) is (not mute)
+    assert ('/human_poses' in topics) is ('detection' not in missing)
