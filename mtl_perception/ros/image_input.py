@@ -133,7 +133,10 @@ class ImageInput:
         if admission is Admission.THINNED:  # a fast camera is no trouble
             return
         height, width = picture.size
-        what = 'Started a new clip' if admission.is_reset else 'Skipped an image'
+        what = 'Skipped an image'
+        if admission.is_reset:
+            # People are followed across a gap.
+            what = f'Started a new {"clip" if admission is Admission.GAP else "stream"}'
         self._warn(
             kind,
             f"{what} on '{self.topic}' ({kind}, {count} so far): stamp {header.sec}."
