@@ -29,6 +29,7 @@ class People:
     poses: Tensor  # [N, T * 34], as the classifier takes them
     activities: Tensor  # int64 [N]
     groups: Tensor  # int64 [N]; people of one group know each other's scene
+    num_known: int = 0  # people whose activity is known, whether they were found or not
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -158,10 +159,12 @@ def gather_people(
     groups = known_groups() if known_groups is not None else range(len(dataset))
     fixed = FixedDataset(dataset)
     rows: list[tuple[Tensor, Tensor, Tensor]] = []
+    num_known = 0
     for index, group in zip(range(len(dataset)), groups):
         sample = cast(Any, fixed[index])
         keypoints, boxes = sample.keypoints, sample.boxes[:, -1]
         chosen = ~sample.is_crowd & (sample.activities >= 0)
+        num_known += int(chosen.sum())
         if found is None:
             chosen &= (keypoints[:, -1, :, 2] > 0).any(-1)
         else:
@@ -171,7 +174,8 @@ def gather_people(
         poses = activity_inputs(config, keypoints[chosen], boxes[chosen], size)
         activities = sample.activities[chosen]
         rows.append((poses, activities, torch.full_like(activities, group)))
-    people = People(*(torch.cat(values) for values in zip(*rows)))
+    poses, activities, groups_of_people = (torch.cat(values) for values in zip(*rows))
+    people = People(poses, activities, groups_of_people, num_known)
     if not len(people.poses):
         raise ValueError('nobody whose activity is known was found in the data.')
     return people

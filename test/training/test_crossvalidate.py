@@ -101,15 +101,24 @@ def test_people_come_from_samples_with_the_groups_of_the_data_set(toy_module) ->
     firsts = [sum(counts[:i]) for i in range(4)]
     torch.testing.assert_close(gather_people(data, SMALL, found).poses, people.poses[firsts])
     nobody = [f._replace(is_found=torch.zeros_like(f.is_found)) for f in found]
+    assert gather_people(data, SMALL, found).num_known == sum(counts)
     with pytest.raises(ValueError, match='nobody whose activity is known was found'):
         gather_people(data, SMALL, nobody)
 
 
 @pytest.fixture
 def checkpoint(frames_block, tmp_path) -> str:
-    frames_block['data'] = {'activity': {'dataset': 'toy', 'train': {'num_images': 12}}}
+    data = {'dataset': 'toy', 'train': {'num_images': 8}, 'val': {'num_images': 12}}
+    frames_block['data'] = {'activity': data}
+    # Of many boxes some are right by chance.
+    many = {'max_candidates': 300, 'max_people': 100, 'nms_iou': 0.9}
+    frames_block['network']['tasks']['person']['settings'] |= many
     config = from_mapping(NetworkConfig, frames_block['network'])
+    torch.manual_seed(0)
     network = MultiTaskNetwork(config.with_labels({'activity': ('still', 'moving')}))
+    final = network.heads['person'].head.classification_head.cls_logits
+    torch.nn.init.normal_(final.weight, std=0.5)
+    torch.nn.init.zeros_(final.bias)
     path = tmp_path / 'frames.safetensors'
     training = {'config': {'data': frames_block['data']}}
     save_checkpoint(path, network, metrics={}, training=training)
@@ -123,6 +132,8 @@ def test_the_reported_means_are_those_of_the_folds(checkpoint, tmp_path, capsys)
     assert cli.main([*command, '--json']) == 0
     figures = json.loads(capsys.readouterr().out)
     assert len(figures['folds']) == 3
+    assert (figures['split'], figures['samples']) == ('val', 12)
+    assert figures['known'] >= figures['people']
     for name in ('accuracy', 'precision', 'recall', 'f1'):
         values = [fold[name] for fold in figures['folds']]
         assert figures['mean'][name]['mean'] == pytest.approx(statistics.mean(values))
@@ -133,7 +144,24 @@ def test_the_reported_means_are_those_of_the_folds(checkpoint, tmp_path, capsys)
     assert counts.diagonal().sum() == pytest.approx(right)
     assert picture.stat().st_size > 1000
     assert cli.main(command) == 0
-    assert ' ± ' in capsys.readouterr().out
+    printed = capsys.readouterr()
+    assert ' ± ' in printed.out
+    assert f'found {figures["people"]} of {figures["known"]} people' in printed.out
+    assert 'warning' not in printed.err
+
+
+def test_the_network_finds_the_poses_and_who_it_misses_is_counted(checkpoint, capsys) -> None:
+    command = ['crossvalidate', '--checkpoint', checkpoint, '--folds', '2', '--epochs', '1']
+    assert cli.main([*command, '--json']) == 0
+    figures = json.loads(capsys.readouterr().out)
+    assert 2 <= figures['people'] <= figures['known']
+    assert cli.main([*command, '--truth', '--json']) == 0
+    truth = json.loads(capsys.readouterr().out)
+    assert truth['people'] == truth['known'] == figures['known']
+    assert cli.main([*command, '--split', 'train']) == 0
+    assert 'warning: --split train: the network was trained' in capsys.readouterr().err
+    assert cli.main([*command, '--split', 'train', '--truth']) == 0
+    assert 'warning' not in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
