@@ -189,7 +189,8 @@ class TrainingConfig:
     :param freeze_batch_norm: Keep the statistics of the initial weights.
     :param init_weights: File of a torchvision state dict for the trunks that it fits.
     :param init_checkpoint: Checkpoint whose trunks and heads of the same names to start from.
-    :param ema_decay: Validate and keep a moving average of the weights, with this decay.
+    :param ema_decay: Validate and keep a moving average of the weights, with this decay; not in
+        stages.
     :param checkpoint_dtype: How checkpoints are stored, float32 or float16.
     :param save_every: Iterations between resume points; null: evaluation.every.
     :param log_every: Iterations between lines of metrics.jsonl.

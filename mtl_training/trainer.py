@@ -134,6 +134,11 @@ class Trainer:
         self._regime.to(fabric.device)
         self._stages = self._regime.stages(config.iterations)
         check_stages(self._stages, network_config)
+        if config.ema_decay is not None and len(self._stages) > 1:
+            raise ValueError(
+                f'ema_decay must be null in several stages, got {config.ema_decay}: what a '
+                'stage leaves as it is would go on moving in the average.'
+            )
         sync_batch_norms(network)
         # Not Fabric's wrapper: its hooks would average gradients that a weighting has yet to make.
         fabric.strategy.precision.convert_module(fabric.to_device(network))

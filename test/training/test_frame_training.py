@@ -103,6 +103,15 @@ def test_stages_are_checked_against_the_network(frames_block, tmp_path, entry, m
         Trainer(build_config(frames_block), tmp_path, Console(quiet=True))
 
 
+def test_an_average_of_weights_is_for_a_run_of_one_stage(staged_block, tmp_path) -> None:
+    block = {**staged_block, 'ema_decay': 0.9}
+    with pytest.raises(ValueError, match=r'ema_decay must be null in several stages, got 0\.9'):
+        Trainer(build_config(block), tmp_path, Console(quiet=True))
+    block['iterations'] = 2
+    block['regime'] = {'name': 'staged', 'settings': {'stages': STAGES[:1]}}
+    Trainer(build_config(block), tmp_path, Console(quiet=True))
+
+
 @pytest.mark.parametrize('lacking', ['person', 'keypoints', 'pose'])
 def test_predicted_poses_need_all_tasks_that_find_them(frames_block, tmp_path, lacking) -> None:
     block = deepcopy(frames_block)
