@@ -13,6 +13,7 @@ from mtl_perception.network.multitask import MultiTaskNetwork
 from mtl_training.config import TrainingConfig
 from mtl_training.data.frame_sample import FrameDataset
 from mtl_training.data.loading import build_dataset
+from mtl_training.data.multitask import FixedDataset
 from mtl_training.data.sample import AnyDataset
 from mtl_training.inputs import TaskInputs
 from mtl_training.predicted_poses import (
@@ -21,8 +22,10 @@ from mtl_training.predicted_poses import (
     PredictedPoses,
     save_poses,
 )
+from mtl_training.processes import gather_objects
 from mtl_training.regimes import Stage
 from mtl_training.tables import nearest
+from torch.utils.data import Subset
 
 POSE_KINDS = ('detection', 'keypoints', 'association')  # of the tasks that find poses
 
@@ -99,15 +102,20 @@ def with_predicted_poses(
         build_dataset(task, data, 'train', network.config, augment=False, images=history),
     )
     say(f'finding the poses of {len(pixels)} samples of {history} frames')
-    poses = find_all_poses(
+    # Each process finds those of a share, and all learn from the same.
+    own = range(fabric.global_rank, len(pixels), fabric.world_size)
+    share = Subset(FixedDataset(pixels), own)
+    found_here = find_all_poses(
         network.deploy(),
-        pixels,
+        cast('FrameDataset', share),
         inputs,
         batch_size=config.evaluation.batch_size,
         device=fabric.device,
         workers=config.workers,
         autocast=fabric.autocast,
     )
+    shares = gather_objects(found_here)
+    poses = [shares[i % len(shares)][i // len(shares)] for i in range(len(pixels))]
     if fabric.is_global_zero:
         save_poses(stored.path, poses, stored.stage)
     found = sum(int(row.is_found.sum()) for row in poses)

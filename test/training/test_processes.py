@@ -217,6 +217,58 @@ assert trainer.run()['iteration'] == 3
     run_on_two(script)
 
 
+def test_processes_learn_from_the_same_poses_each_having_found_a_share(
+    frames_block, tmp_path
+) -> None:
+    stages = [{'tasks': ['activity'], 'predicted_poses': True}]
+    block = {**frames_block, 'devices': 2}
+    block['regime'] = {'name': 'staged', 'settings': {'stages': stages}}
+    script = tmp_path / 'run.py'
+    script.write_text(
+        f"""
+import importlib.util, os
+import torch
+from mtl_training import stages
+from mtl_training.config import build_config
+from mtl_training.predicted_poses import FoundPoses, load_poses
+from mtl_training.processes import gather_objects
+from mtl_training.trainer import Trainer
+from rich.console import Console
+spec = importlib.util.spec_from_file_location('toy_run', {str(MANY.with_name('toy_run.py'))!r})
+spec.loader.exec_module(importlib.util.module_from_spec(spec))
+asked, learnt = [], []
+def own_poses(network, dataset, *_, **__):
+    samples = [dataset[index] for index in range(len(dataset))]
+    asked.extend(sample.index for sample in samples)
+    return [
+        FoundPoses(
+            sample.keypoints + int(os.environ['RANK']),
+            sample.boxes[:, -1],
+            torch.ones(len(sample.boxes), dtype=torch.bool),
+        )
+        for sample in samples
+    ]
+class Recorded(stages.PredictedPoses):
+    def __init__(self, dataset, poses, **settings):
+        super().__init__(dataset, poses, **settings)
+        learnt.extend(poses)
+        for index, found in enumerate(poses):
+            truth = dataset[index]
+            assert torch.equal(found.keypoints, truth.keypoints + index % 2)
+            assert torch.equal(found.boxes, truth.boxes[:, -1])
+stages.find_all_poses, stages.PredictedPoses = own_poses, Recorded
+trainer = Trainer(build_config({block!r}), {str(tmp_path / 'run')!r}, Console(quiet=True))
+trainer.run()
+assert len(learnt) == 8
+assert gather_objects(asked) == [[0, 2, 4, 6], [1, 3, 5, 7]]
+stored = load_poses(trainer._folder.poses, 0)
+for mine, theirs in zip(learnt, stored, strict=True):
+    assert all(map(torch.equal, mine, theirs))
+"""
+    )
+    run_on_two(script)
+
+
 def test_processes_start_alike_whatever_their_data_sets_draw(toy_block, tmp_path) -> None:
     block = block_of(toy_block, 'average, live batch norms', 2)
     block['iterations'] = 1
