@@ -182,6 +182,11 @@ class NetworkConfig:
                     f"task '{name}' is fed by trunk '{task.trunk}', "
                     f'known trunks: {sorted(self.trunks)}.'
                 )
+            if name == 'activities' and task.kind == 'classification':
+                raise ValueError(
+                    "a clip task must not be called 'activities': what each person does is "
+                    'published as recognized_activities.'
+                )
             wanted = 'frame' if task.kind in FRAME_KINDS else 'clip'
             if (found := self.trunks[task.trunk].input) != wanted:
                 raise ValueError(

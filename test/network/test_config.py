@@ -121,6 +121,7 @@ PRE = 'trunks__clip__preprocessing'
         ('tasks', {'grüße': {}}, "a task name must be an ASCII identifier, got 'grüße'"),
         ('tasks', {'type': {}}, "a task must not be called 'type', a reserved name"),
         ('trunks', {'a b': {}}, "a trunk name must be an ASCII identifier, got 'a b'"),
+        ('tasks', {'activities': {}}, "a clip task must not be called 'activities': what each"),
         ('tasks', {'action': {'trunk': 'frame'}}, r"trunk 'frame', known trunks: \['clip'\]"),
         ('tasks', [], r'NetworkConfig\.tasks must be a mapping, got list'),
         ('taks', {}, r"NetworkConfig has no entry 'taks'\. Did you mean 'tasks'\?"),
