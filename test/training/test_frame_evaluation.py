@@ -1,7 +1,9 @@
 """How people are judged: matched poses, original pixels, and test-time augmentation."""
 
+import io
 from itertools import product
 import json
+import re
 
 from mtl_perception.checkpoint import save_checkpoint
 from mtl_perception.network.config import from_mapping, NetworkConfig
@@ -23,9 +25,16 @@ from mtl_training.frame_evaluation import (
 )
 from mtl_training.inputs import TaskInputs
 from mtl_training.people_report import people_details, print_people
-from mtl_training.predicted_poses import FoundPoses, load_poses, PredictedPoses, save_poses
+from mtl_training.predicted_poses import (
+    find_all_poses,
+    FoundPoses,
+    load_poses,
+    PredictedPoses,
+    save_poses,
+)
 from mtl_training.report import draw_confusions
 from mtl_training.test_time_augmentation import _boxes, _upright, TestTimeAugmentation
+from mtl_training.trainer import Trainer
 import numpy as np
 import pytest
 from rich.console import Console
@@ -326,6 +335,40 @@ def test_mirrored_poses_are_the_same_poses_seen_from_the_other_side(dataset) -> 
     expected[..., 0] = 95 - expected[..., 0]
     torch.testing.assert_close(mirrored.keypoints, expected)
     torch.testing.assert_close(mirrored.boxes[..., 0], 95 - sample.boxes[..., 2])
+
+
+@pytest.mark.parametrize('batch_size', [1, 3])
+def test_everybody_is_found_frame_by_frame_as_a_slow_loop_finds_them(
+    network, dataset, batch_size
+) -> None:
+    inputs, device = TaskInputs(network.config).eval(), torch.device('cpu')
+    poses = find_all_poses(network, dataset, inputs, batch_size=batch_size, device=device)
+    assert sum(int(found.is_found.sum()) for found in poses) > 0
+    for index, found in enumerate(poses):
+        batch = collate_frames([dataset[index]])
+        with torch.no_grad():
+            frames = [network.people(inputs.frames('person', image[None]))
+                      for image in batch.images[0]]  # fmt: skip
+        people = People(*(torch.cat(values) for values in zip(*frames)))
+        keypoints, boxes, is_found = matched_poses(people, batch, 2)
+        assert torch.equal(found.is_found, is_found[0, :, -1])
+        torch.testing.assert_close(found.keypoints, keypoints[0].nan_to_num(0.0))
+        torch.testing.assert_close(found.boxes, boxes[0])
+
+
+def test_a_stage_learns_from_poses_that_the_network_finds(frames_block, tmp_path) -> None:
+    # Below what boxes and joints score where training starts.
+    many = {'min_score': 1e-3, 'max_candidates': 300, 'max_people': 100, 'nms_iou': 0.9}
+    frames_block['network']['tasks']['person']['settings'] |= many
+    frames_block['network']['tasks']['keypoints']['settings']['min_score'] = 1e-6
+    stages = [{'tasks': ['activity'], 'predicted_poses': True}]
+    frames_block['regime'] = {'name': 'staged', 'settings': {'stages': stages}}
+    console = Console(file=io.StringIO(), width=200)
+    assert Trainer(build_config(frames_block), tmp_path, console).run()['finished']
+    told = re.search(r'found (\d+) of (\d+) people', console.file.getvalue())
+    assert 0 < int(told[1]) <= int(told[2])
+    stored = load_poses(tmp_path / 'poses.safetensors', 0)
+    assert sum(int(row.is_found.sum()) for row in stored) == int(told[1])
 
 
 def test_poses_must_be_of_all_samples(dataset) -> None:
