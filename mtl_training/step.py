@@ -73,7 +73,7 @@ class TrainingStep:
     ) -> None:
         self._fabric, self._network, self._optimiser = fabric, network, optimiser
         self._inputs, self._regime, self._weighting = inputs, regime, weighting
-        self._clip_norm, self._merge = clip_norm, merge
+        self.clip_norm, self._merge = clip_norm, merge
         self._iterations = iterations
         self._scaler = getattr(fabric.strategy.precision, 'scaler', None)  # of 16-mixed
         self._searches = any(method.searches for method in network.sharing_methods)
@@ -215,7 +215,7 @@ class TrainingStep:
         norm = self._fabric.clip_gradients(
             self._network,
             self._optimiser,
-            max_norm=self._clip_norm or math.inf,
+            max_norm=self.clip_norm or math.inf,
             error_if_nonfinite=False,
         )
         finite = norm is None or bool(torch.isfinite(norm))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from itertools import pairwise, repeat
 from pathlib import Path
 from statistics import median
@@ -209,7 +210,8 @@ class Trainer:
         progress = self._progress
         if progress.stage != number:
             progress.stage, progress.plateau = number, Plateau()
-        self._stage = stage
+        self._stage, self._settings = stage, replace(self._config.optimiser, **stage.optimiser)
+        self._step.clip_norm = self._settings.clip_norm
         freeze(self._network, stage, self._trainable)
         self._step.refresh()
         if len(self._stages) > 1:
@@ -245,7 +247,7 @@ class Trainer:
 
     def _iterate(self, batches: Batches, upcoming: Batches | None) -> None:
         config = self._config
-        stage, optimiser = self._stage, config.optimiser
+        stage, optimiser = self._stage, self._settings
         rate = learning_rate(optimiser, self._iteration - stage.first, stage.iterations)
         rate *= (stage.lr or optimiser.lr) / optimiser.lr * self._progress.plateau.factor
         set_learning_rate(self._optimiser, rate)
@@ -280,7 +282,7 @@ class Trainer:
         chosen = chosen_figure(self._config.evaluation.selection, evaluation)
         self._progress.plateau.update(
             sum(evaluation.losses.get(task, 0.0) for task in self._stage.tasks),
-            self._config.optimiser,
+            self._settings,
         )
         if chosen >= self._progress.best:
             self._progress.best, self._progress.best_iteration = chosen, self._iteration

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, cast
 
 from mtl_training.criteria import Criterion
@@ -28,6 +28,7 @@ class Stage:
     :param lr: The largest learning rate; None: the optimiser's.
     :param freeze: Trunks that stay as they are.
     :param predicted_poses: Whether activities are learnt from the poses that the network finds.
+    :param optimiser: What differs from the settings of the run's optimiser, but for its lr.
     """
 
     first: int
@@ -36,6 +37,7 @@ class Stage:
     lr: float | None = None
     freeze: tuple[str, ...] = ()
     predicted_poses: bool = False
+    optimiser: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Regime(nn.Module):

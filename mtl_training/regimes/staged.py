@@ -8,9 +8,12 @@ from itertools import accumulate
 from typing import Any
 
 from mtl_perception.network.config import from_mapping
+from mtl_training.config import OptimiserConfig
 from mtl_training.criteria import Criterion
 from mtl_training.regimes.contract import Regime, Stage
 from mtl_training.tables import nearest
+
+OWN_SETTINGS = ('schedule', 'gamma', 'patience', 'clip_norm')  # that a stage may have
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -24,6 +27,10 @@ class StageConfig:
     :param freeze: Trunks that stay bit for bit as they are, their batch norms included.
     :param predicted_poses: Learn activities from the poses that the network finds when the stage
         begins, not from the annotated ones.
+    :param schedule: As the optimiser's, like what follows; null: the optimiser's.
+    :param gamma: Factor of each step or reduction.
+    :param patience: Validations without a lower loss that make a plateau.
+    :param clip_norm: Largest norm of the whole gradient.
     """
 
     tasks: tuple[str, ...]
@@ -31,6 +38,10 @@ class StageConfig:
     lr: float | None = None
     freeze: tuple[str, ...] = ()
     predicted_poses: bool = False
+    schedule: str | None = None
+    gamma: float | None = None
+    patience: int | None = None
+    clip_norm: float | None = None
 
     def __post_init__(self) -> None:
         if not self.tasks or len(set(self.tasks)) != len(self.tasks):
@@ -39,6 +50,13 @@ class StageConfig:
             raise ValueError(f'iterations must be at least 1, got {self.iterations}.')
         if self.lr is not None and not 0 < self.lr < float('inf'):
             raise ValueError(f'lr must be positive, got {self.lr}.')
+        OptimiserConfig(**self.optimiser)
+
+    @property
+    def optimiser(self) -> dict[str, Any]:
+        """Return which settings of the optimiser the stage has of its own, but for its lr."""
+        own = {name: getattr(self, name) for name in OWN_SETTINGS}
+        return {name: value for name, value in own.items() if value is not None}
 
 
 class StagedRegime(Regime):
@@ -88,6 +106,14 @@ class StagedRegime(Regime):
             )
         firsts = [0, *accumulate(lengths)]
         return [
-            Stage(first, length, stage.tasks, stage.lr, stage.freeze, stage.predicted_poses)
+            Stage(
+                first,
+                length,
+                stage.tasks,
+                stage.lr,
+                stage.freeze,
+                stage.predicted_poses,
+                stage.optimiser,
+            )
             for first, length, stage in zip(firsts, lengths, self._stages)
         ]

@@ -4,6 +4,7 @@ from copy import deepcopy
 import json
 import math
 
+from lightning_fabric import Fabric
 from mtl_perception.checkpoint import load_checkpoint
 from mtl_training import stages as stages_module
 from mtl_training.config import build_config, OptimiserConfig
@@ -74,6 +75,10 @@ def test_stages_follow_each_other_and_the_last_takes_the_rest() -> None:
         ([{'tasks': ['a']}, {'tasks': ['b']}], r'stages\[0\] lacks iterations'),
         ([{'tasks': ['a'], 'iterations': 0}], 'iterations must be at least 1, got 0'),
         ([{'tasks': ['a'], 'lr': 0.0}], 'lr must be positive, got 0.0'),
+        ([{'tasks': ['a'], 'schedule': 'plato'}], "schedule must be one of .* got 'plato'"),
+        ([{'tasks': ['a'], 'gamma': 1.0}], 'gamma must lie between 0 and 1, got 1.0'),
+        ([{'tasks': ['a'], 'patience': -1}], 'patience must be at least 0, got -1'),
+        ([{'tasks': ['a'], 'clip_norm': 0.0}], 'clip_norm must be positive and finite, got 0.0'),
         ([{'tasks': ['a'], 'freezes': []}], "no entry 'freezes'. Did you mean 'freeze'"),
     ],
 )
@@ -148,6 +153,34 @@ def test_a_plateau_reduces_the_rate_once_patience_is_over() -> None:
         plateau.update(loss, config)
         factors.append(plateau.factor)
     assert factors == pytest.approx([1, 1, 1, 1, 0.1, 0.1, 0.1, 0.1, 0.01])
+
+
+def test_a_stage_has_settings_of_its_own_and_the_others_those_of_the_optimiser(
+    frames_block, tmp_path, monkeypatch
+) -> None:
+    waiting = {'schedule': 'plateau', 'gamma': 0.1, 'patience': 0, 'clip_norm': 0.5}
+    stages = [
+        {'tasks': ['keypoints'], 'iterations': 2},
+        {'tasks': ['person'], 'lr': 1e-12, 'freeze': ['frame'], **waiting},
+    ]
+    block = deepcopy(frames_block) | {'iterations': 6}
+    block['regime'] = {'name': 'staged', 'settings': {'stages': stages}}
+    block['optimiser'] |= {'schedule': 'cosine', 'clip_norm': 7.0}
+    block['evaluation']['every'] = 1
+    norms, clip = [], Fabric.clip_gradients
+
+    def clipping(*args, max_norm, **settings):
+        norms.append(max_norm)
+        return clip(*args, max_norm=max_norm, **settings)
+
+    monkeypatch.setattr(Fabric, 'clip_gradients', clipping)
+    trained(block, tmp_path, stop_at=4)
+    assert trained(block, tmp_path, resume=True)['finished']
+    records = [json.loads(line) for line in (tmp_path / 'metrics.jsonl').read_text().splitlines()]
+    rates = [record['lr'] for record in records if record['kind'] == 'train']
+    # At such a rate nothing is learnt: each validation after the first of the stage is too much.
+    assert rates == pytest.approx([1e-3, 5e-4, 1e-12, 1e-12, 1e-13, 1e-14], rel=1e-6)
+    assert norms == [7.0, 7.0, 0.5, 0.5, 0.5, 0.5]
 
 
 def poses_of(network, dataset, *_, **__) -> list[FoundPoses]:
