@@ -9,7 +9,7 @@ from mtl_perception.checkpoint import load_checkpoint
 from mtl_training import stages as stages_module
 from mtl_training.config import build_config, OptimiserConfig
 from mtl_training.optimisation import learning_rate, Plateau
-from mtl_training.predicted_poses import FoundPoses
+from mtl_training.predicted_poses import FoundPoses, load_poses
 from mtl_training.regimes import build_regime
 from mtl_training.trainer import Trainer
 import pytest
@@ -235,14 +235,23 @@ def _check_files(folder) -> None:
     )
 
 
+TOGETHER = {'stages': [{'tasks': list(TASKS), 'predicted_poses': True}]}
+
+
+@pytest.mark.parametrize(
+    'regime', [{'name': 'joint'}, {'name': 'staged', 'settings': TOGETHER}], ids=str
+)
 @pytest.mark.parametrize('weighting', ['uncertainty', 'pcgrad'])
 def test_all_branches_are_tuned_together_under_a_weighting(
-    frames_block, tmp_path, weighting
+    frames_block, tmp_path, monkeypatch, weighting, regime
 ) -> None:
-    block = {**frames_block, 'weighting': {'name': weighting}}
+    monkeypatch.setattr(stages_module, 'find_all_poses', poses_of)
+    block = {**frames_block, 'weighting': {'name': weighting}, 'regime': regime}
     start = Trainer(build_config(deepcopy(block)), tmp_path / 'a', Console(quiet=True))
     before = {k: v.clone() for k, v in start._network.state_dict().items()}
     assert trained(block, tmp_path / 'b')['skipped_steps'] == 0
+    found = load_poses(tmp_path / 'b' / 'poses.safetensors', 0)
+    assert (found is None) == (regime['name'] == 'joint')
     assert changed(before, states(tmp_path / 'b')) == {
         'trunks.frame', *(f'heads.{task}' for task in TASKS)
     }  # fmt: skip
