@@ -18,8 +18,9 @@ class KeypointCriterion(Criterion):
     Masked L2 of the final heatmaps and of those of each level (intermediate supervision).
 
     ``sum over cells of W (H - S)^2 / 2``, as the source's code has it, divided by the number of
-    joints in the image and scaled so that a map of zeros costs about one per joint: Adam does not
-    see the scale, gradient clipping and the weighting of tasks do.
+    joints in the image, so that an image of one person counts as much as one of a crowd, which the
+    source's does not; and scaled so that a map of zeros costs about one: of that constant Adam
+    sees nothing, gradient clipping and the weighting of tasks do.
 
     :param sigma: Of the Gaussian at a joint, in pixels of the network's input; 7 at 480 x 480.
     :param intermediate: Weight of each level's own heatmaps.
