@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+import logging
+from typing import Any
+
 from mtl_perception.checkpoint import load_checkpoint
+from mtl_perception.network.config import NetworkConfig, to_mapping
+from mtl_perception.network.heads import settings_of
 from mtl_perception.network.multitask import MultiTaskNetwork
+
+_LOGGER = logging.getLogger(__name__)
+# How large pictures are; another size is what fine-tuning is often for.
+_SIZES = ('preprocessing.resize', 'preprocessing.crop')
 
 
 def load_parts(network: MultiTaskNetwork, path: str) -> list[str]:
     """
     Give a network the trunks and heads that a checkpoint has under the same names.
 
-    Everything is checked before anything is copied.
+    Everything is checked before anything is copied. Settings that weights don't show, such as the
+    scale of anchors or the mean of pictures, may differ, with a warning.
 
     :return: The names of these parts, as ``trunks.clip`` or ``heads.action``.
     :raises ValueError: If the file is no checkpoint, a part of the same name has another shape or
@@ -32,6 +42,19 @@ def load_parts(network: MultiTaskNetwork, path: str) -> list[str]:
     for part in parts:
         _check(network, part, path, theirs, checkpoint.config.tasks)
     for part in parts:
+        given, ours = (_settings(part, config) for config in (checkpoint.config, network.config))
+        differing = [
+            f'{name} {value} (here {ours.get(name)})'
+            for name, value in given.items()
+            if value != ours.get(name) and name not in _SIZES
+        ]
+        if differing:
+            _LOGGER.warning(
+                "init_checkpoint '%s' was trained with other settings of %s: %s.",
+                path,
+                part,
+                ', '.join(differing),
+            )
         module = network.get_submodule(part)
         prefix = f'{part}.'
         module.load_state_dict(
@@ -68,3 +91,13 @@ def _check(network: MultiTaskNetwork, part: str, path: str, theirs: dict, tasks:
     labels = network.config.tasks[name].labels if kind == 'heads' else ()
     if kind == 'heads' and tasks[name].labels != labels:
         raise ValueError(f'{where}: its labels are {[*tasks[name].labels]}, not {[*labels]}.')
+
+
+def _settings(part: str, config: NetworkConfig) -> dict[str, Any]:
+    kind, _, name = part.partition('.')
+    if kind == 'trunks':
+        settings = to_mapping(config.trunks[name])
+        inner = settings.pop('preprocessing')
+        return settings | {f'preprocessing.{key}': value for key, value in inner.items()}
+    task = config.tasks[name]
+    return {} if task.kind == 'classification' else to_mapping(settings_of(name, task))

@@ -257,7 +257,7 @@ def test_all_branches_are_tuned_together_under_a_weighting(
     }  # fmt: skip
 
 
-def test_a_run_starts_from_the_parts_of_a_checkpoint(frames_block, tmp_path) -> None:
+def test_a_run_starts_from_the_parts_of_a_checkpoint(frames_block, tmp_path, caplog) -> None:
     trained({**frames_block, 'iterations': 1}, tmp_path / 'first')
     path = tmp_path / 'first' / 'last.safetensors'
     given = states(tmp_path / 'first')
@@ -269,6 +269,16 @@ def test_a_run_starts_from_the_parts_of_a_checkpoint(frames_block, tmp_path) -> 
     own = trainer._network.state_dict()
     same = {k for k, v in given.items() if k in own and torch.equal(v, own[k])}
     assert same == {k for k in given if not k.startswith('heads.activity')}
+    assert not caplog.messages
+    block['network']['tasks']['person']['settings']['anchor_scale'] = 1.0
+    trunk = block['network']['trunks']['frame']
+    trunk['norm_eps'] = 0.0
+    trunk['preprocessing'] |= {'resize': [96, 128], 'mean': [0.5, 0.5, 0.5]}
+    Trainer(build_config(block), tmp_path / 'third', Console(quiet=True))
+    of_trunk, of_head = caplog.messages
+    assert 'trunks.frame: norm_eps 1e-05 (here 0.0), preprocessing.mean' in of_trunk
+    assert 'resize' not in of_trunk
+    assert of_head.endswith('settings of heads.person: anchor_scale 0.5 (here 1.0).')
     block['network']['tasks']['person']['settings']['channels'] = 16
     with pytest.raises(ValueError, match=r"does not fit 'heads\.person'.*has shape"):
         Trainer(build_config(block), tmp_path / 'third', Console(quiet=True))
