@@ -41,7 +41,8 @@ class MpiiActivities:
     An activity is that of an image, of all of its people alike, so where there are several it is
     a guess for each of them; by default such images are left out. Of the 17 joints 12 are
     annotated: eyes, ears and nose are not, and the mask leaves out the head. Not everybody in an
-    image is annotated, so detection can't be learnt from it. The images that have annotations,
+    image is annotated, so detection can't be learnt from it, and heatmaps are taught that those
+    who are not annotated are background. The images that have annotations,
     MPII's training set, are split 70/15/15 by video, whatever the settings.
     """
 
