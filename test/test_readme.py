@@ -68,3 +68,21 @@ def test_the_figures_of_the_demo_checkpoint_are_those_in_it() -> None:
         f'{action["missed"]:.1%} and {gesture["missed"]:.1%} of the true ones are missed',
     ):
         assert said.replace('%', ' %') in text
+
+
+def test_what_it_says_of_people_is_what_the_demo_checkpoint_reached() -> None:
+    people = load_checkpoint(ROOT / 'checkpoints' / 'demo.safetensors').metrics['test']['people']
+    boxes, joints, activity = (people[task] for task in ('person', 'keypoints', 'activity'))
+    text = ' '.join(README.split())
+    for said in (
+        f'boxes with an AP50 of {boxes["ap50"]:.3f} (AP {boxes["ap"]:.3f})',
+        f'keypoint AP of {joints["ap"]:.3f}',
+        f'what {activity["accuracy"]:.1%} of the people found do'.replace('%', ' %'),
+        f'{activity["accuracy_of_all"]:.1%} of all people'.replace('%', ' %'),
+        f'{1 - activity["found"]:.1%} are not found'.replace('%', ' %'),
+    ):
+        assert said in text
+    # What the demo promises.
+    assert joints['ap'] >= 0.6
+    assert boxes['ap50'] >= 0.85
+    assert activity['accuracy'] >= 0.9
