@@ -4,15 +4,19 @@ from collections.abc import Callable
 from inspect import Parameter, signature
 from pathlib import Path
 import re
-from typing import Any
+import shlex
+from typing import Any, NoReturn
 
 from mtl_perception.network.config import FRAME_KINDS, TrunkConfig
 from mtl_perception.network.heads import SETTINGS
+from mtl_training import cli
+from mtl_training.commands import train
+from mtl_training.config import TrainingConfig
 from mtl_training.criteria.activity import ActivityCriterion
 from mtl_training.criteria.detection import DetectionCriterion
 from mtl_training.criteria.keypoints import KeypointCriterion
 from mtl_training.data.loading import FRAME_DATASETS
-from mtl_training.regimes.staged import StageConfig
+from mtl_training.regimes.staged import StageConfig, StagedRegime
 import pytest
 import yaml
 
@@ -110,3 +114,23 @@ def test_every_config_and_page_that_it_names_exists() -> None:
     assert named
     assert all((root / 'config' / 'training' / name).exists() for name in named)
     assert all((root / 'docs' / page).exists() for page in re.findall(r'\]\((\w+\.md)\)', DOCS))
+
+
+def test_its_commands_train_what_it_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    configs: list[TrainingConfig] = []
+
+    def record(config: TrainingConfig, *_: Any) -> NoReturn:
+        configs.append(config)
+        raise ValueError('enough is known')
+
+    monkeypatch.setattr(train, 'Trainer', record)
+    monkeypatch.chdir(Path(__file__).parents[2])
+    commands = re.findall(r'^python -m mtl_training (train(?:.*\\\n)*.*)$', DOCS, re.MULTILINE)
+    assert [cli.main(shlex.split(c.replace('\\\n', ''))) for c in commands] == [2, 2]
+    tasks = [
+        [(stage.tasks, stage.predicted_poses) for stage in staged.stages(config.iterations)]
+        for config in configs
+        for staged in [StagedRegime(list(config.network.tasks), **config.regime.settings)]
+    ]
+    assert tasks[0][-1] == (('activity',), True)
+    assert tasks[1] == [(('person', 'keypoints', 'pose', 'activity'), True)]
