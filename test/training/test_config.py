@@ -35,6 +35,18 @@ def test_every_shipped_config_loads(path: Path, tmp_path) -> None:
         assert load_config(path).iterations > 0
 
 
+def test_configs_of_coco_do_not_test_on_the_images_that_chose_the_network() -> None:
+    of_coco = [
+        config
+        for path in CONFIGS
+        if not is_comparison(read_yaml(path))
+        for config in [load_config(path)]
+        if any(data.dataset == 'coco' for data in config.data.values())
+    ]
+    assert of_coco
+    assert not any(config.evaluation.test for config in of_coco)
+
+
 def test_the_sources_comparison_asks_for_its_pretrained_weights(tmp_path) -> None:
     path = ROOT / 'config' / 'training' / 'compare_paper.yaml'
     with pytest.raises(ValueError, match=r'without init_weights they are random: give a file'):
