@@ -5,11 +5,12 @@ Cost of the frame branch: what its tasks share, and what it takes to make people
 2. boxes and keypoints in one network / the sum of two networks with a backbone each, measured and
    by MACs, for the standard network (ResNet-50, 480x480) and for that of the demo. The ratio of
    MACs is the least possible;
-3. everything, one call after the other: the clip tasks, the frame tasks, decoding. To the forwards
+3. everything, one call after the other: the clip tasks, the frame tasks, decoding / the forwards
    of both branches, which end with what a head computes at every place: logits of clips, logits
-   and deltas of all anchors, heatmaps; what makes people of them is decoding: the best boxes,
+   and deltas of all anchors, heatmaps. What makes people of them is decoding: the best boxes,
    their non-maximum suppression, peaks, the Pose Residual Network, whose joint is whose, and
-   activities. And to both trunks by themselves, without pyramids, towers and heatmaps: the goal;
+   activities. The ratio to both trunks by themselves is printed, too; no goal of 1.05 can mean
+   that, as pyramids, towers and heatmaps are most of what people cost;
 4. the Pose Residual Network on several people at once / one after the other, and assigning peaks
    at once / pair by pair.
 
@@ -35,14 +36,13 @@ from mtl_perception.network.pose.association import assign, PoseResidualNetwork
 from mtl_training.config import load_config
 from mtl_training.costs import count_macs
 from mtl_training.data.synthetic import ACTIONS, ACTIVITIES, GESTURES
-from rich.console import Console
 from rich.table import Table
 import torch
 from torch import Tensor
 
 from benchmarks.bench_sharing import in_turn, Method, TASKS
 from benchmarks.crowds import outputs_of, Size
-from benchmarks.timing import side_by_side
+from benchmarks.timing import console_for_tables, side_by_side
 
 CONFIGS = Path(__file__).parents[1] / 'config' / 'training'
 # The network of frames, and that of clips which runs beside it.
@@ -106,17 +106,17 @@ def show(part: str, rows: Sequence[dict[str, Any]]) -> None:
     titles = {
         'clips': 'Actions and gestures together / sum of single tasks',
         'frames': 'Boxes and keypoints together / sum of single tasks',
-        'all': 'Everything / forwards with dense heads, and / trunks alone',
+        'all': 'Everything / forwards of both branches, and / trunks alone',
         'people': 'All people at once / one after the other',
     }
     columns = [name for name in rows[0] if name != 'limit']
     table = Table(*[name.replace('_', ' ') for name in columns], 'goal', title=titles[part])
     for row in rows:
-        limit, ratio = row.get('limit'), row.get('ratio', row.get('ratio_to_trunks'))
+        limit, ratio = row.get('limit'), row.get('ratio', row.get('ratio_to_forward'))
         verdict = '' if limit is None else 'met' if ratio <= limit else 'missed'
         cells = [f'{row[n]:.3f}' if isinstance(row[n], float) else str(row[n]) for n in columns]
         table.add_row(*cells, '' if limit is None else f'<= {limit:.2f}: {verdict}')
-    Console().print(table)
+    console_for_tables().print(table)
 
 
 def clips_together(args: argparse.Namespace) -> list[dict[str, Any]]:

@@ -42,12 +42,11 @@ from mtl_training.data.videos.augmentation import ClipAugmentation
 from mtl_training.data.videos.clips import VideoClips
 from mtl_training.data.videos.scaling import FrameScaler
 import numpy as np
-from rich.console import Console
 from rich.table import Table
 import torch
 from torch.utils.data import DataLoader
 
-from benchmarks.timing import side_by_side
+from benchmarks.timing import console_for_tables, side_by_side
 
 try:
     from torchcodec.decoders import VideoDecoder
@@ -360,7 +359,7 @@ def show(title: str, rows: Sequence[dict[str, Any]]) -> None:
         is_met = row.get('ratio', 0.0) >= limit if sign == '>=' else row.get('ratio', 0.0) <= limit
         verdict = f'{sign} {limit:g}: {"met" if is_met else "missed"}' if sign else ''
         table.add_row(*(cell.replace('None', '') for cell in cells), verdict)
-    Console().print(table)
+    console_for_tables().print(table)
 
 
 if __name__ == '__main__':

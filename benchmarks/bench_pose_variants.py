@@ -33,7 +33,7 @@ from rich.console import Console
 from rich.table import Table
 import torch
 
-from benchmarks.timing import side_by_side
+from benchmarks.timing import console_for_tables, side_by_side
 
 CONFIGS = Path(__file__).parents[1] / 'config' / 'training'
 # The file of each variant, and its depth where that differs from the file's.
@@ -68,7 +68,7 @@ def main() -> None:
     write(result, args.json)
     if args.train:
         train_all(result, args)
-    Console().print(table_of(rows))
+    console_for_tables().print(table_of(rows))
     if args.docs:
         write_docs(args.docs, result)
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from time import perf_counter
 from typing import TypeVar
 
+from rich.console import Console
 import torch
 
 T = TypeVar('T')
@@ -36,3 +37,9 @@ def side_by_side(
             if repetition:
                 seconds[name].append(elapsed)
     return seconds
+
+
+def console_for_tables() -> Console:
+    """Return where tables are printed; what is no terminal is wide enough for all columns."""
+    console = Console()
+    return console if console.is_terminal else Console(width=160)
