@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, Protocol
 from mtl_training.data.frame_sample import collate_frames, FrameBatch, FrameDataset, FrameSample
 import torch
 from torch import Tensor
+from torch.utils.data import default_collate
 
 
 class ClipSample(NamedTuple):
@@ -63,7 +64,8 @@ def collate(samples: Sequence[Any]) -> Batch:
 def collate_clips(samples: Sequence[ClipSample]) -> ClipBatch:
     """Stack samples into a batch."""
     return ClipBatch(
-        frames=torch.stack([sample.frames for sample in samples]),
+        # In a worker, stacks them where the main process sees them: no second copy.
+        frames=default_collate([sample.frames for sample in samples]),
         labels=torch.tensor([sample.label for sample in samples]),
         indices=torch.tensor([sample.index for sample in samples]),
     )
