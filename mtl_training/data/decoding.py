@@ -45,7 +45,7 @@ def probe(path: Path, frames: tuple[int, int] | None = None) -> VideoFacts:
     :raises VideoError: If there is no video stream, not a single frame can be decoded, or none of
         the range is there.
     """
-    with closing(_open(path)) as container:
+    with closing(open_video(path)) as container:
         if _first_good(container) is None:
             raise VideoError(f"'{path}' holds no frame that can be decoded.")
         declared = _declared(container)
@@ -99,7 +99,7 @@ def packet_times(path: Path) -> list[float]:
     :return: Ascending, in seconds after the first frame.
     :raises VideoError: If the file can't be opened.
     """
-    with closing(_open(path)) as container:
+    with closing(open_video(path)) as container:
         stream = container.streams.video[0]
         packets = []
         # A file that is cut off ends here.
@@ -170,7 +170,7 @@ def decode_range(
     """
     first_sec, last_sec = within_sec
     num_bad, reached_sec = 0, -math.inf
-    with closing(_open(path)) as container:
+    with closing(open_video(path)) as container:
         _seek(container, max(first_sec, from_sec) - _SEEK_AFTER_SEC)
         try:
             for time_sec, frame in _timed_frames(container):
@@ -226,9 +226,15 @@ class _Shown:
         return self._converted
 
 
-def _open(path: Path) -> Any:
+def open_video(path: Path) -> Any:
+    """
+    Return an open container whose first video stream can be decoded.
+
+    :raises VideoError: If there is none.
+    """
     try:
-        container = av.open(str(path))
+        # Titles and comments are of no use here, in whatever encoding they are.
+        container = av.open(str(path), metadata_errors='replace')
     except (av.FFmpegError, OSError) as error:
         raise VideoError(
             f"'{path}' is not a video that can be decoded ({error.strerror})."
@@ -236,8 +242,12 @@ def _open(path: Path) -> Any:
     if not container.streams.video:
         container.close()
         raise VideoError(f"'{path}' holds no video, only {len(container.streams)} other streams.")
+    context = container.streams.video[0].codec_context
+    if context is None:
+        container.close()
+        raise VideoError(f"'{path}' holds a video of a codec that is unknown here.")
     # The loaders run one process per core already.
-    container.streams.video[0].codec_context.thread_count = 1
+    context.thread_count = 1
     return container
 
 
@@ -260,7 +270,7 @@ def _first_good(container: Any) -> Any:
 
 def _last_time(path: Path) -> float:
     """Return the time of the last frame that decodes, of a file that has one."""
-    with closing(_open(path)) as container:
+    with closing(open_video(path)) as container:
         stream = container.streams.video[0]
         if stream.duration:
             _seek(container, float(stream.duration * stream.time_base) - _SEEK_AFTER_SEC)
@@ -268,7 +278,7 @@ def _last_time(path: Path) -> float:
     if last_sec > 0:
         return last_sec
     # The declared length lies beyond what decodes, or there is but one frame.
-    with closing(_open(path)) as container:
+    with closing(open_video(path)) as container:
         return max(time_sec for time_sec, frame in _timed_frames(container) if frame)
 
 

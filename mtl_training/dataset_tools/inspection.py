@@ -10,7 +10,7 @@ from pathlib import Path
 
 import av
 import av.logging
-from mtl_training.data.decoding import decode_range, probe, VideoError
+from mtl_training.data.decoding import decode_range, open_video, probe, VideoError
 from mtl_training.data.videos.pictures import is_picture, list_pictures
 from PIL import Image
 
@@ -85,7 +85,7 @@ def _inspect_video(facts: FileFacts, path: Path) -> None:
 
 
 def _stream_facts(path: Path) -> tuple[tuple[int, int], float | None]:
-    with closing(av.open(str(path))) as container:
+    with closing(open_video(path)) as container:
         stream = container.streams.video[0]
         rate = stream.average_rate
         return (stream.width, stream.height), float(rate) if rate else None

@@ -190,12 +190,13 @@ def test_videos_that_do_not_decode_are_left_out_with_a_warning_each(
     write_video(tmp_path / 'train' / 'a' / 'good.mp4', 20)
     (tmp_path / 'train' / 'a' / 'bad.mp4').write_bytes(b'nothing')
     (tmp_path / 'train' / 'a' / 'empty.mkv').write_bytes(b'')
-    (tmp_path / 'train' / 'a' / 'notes.txt').write_text('not looked at')
+    (tmp_path / 'train' / 'a' / 'notes.txt').write_text('not a video')
     with caplog.at_level(logging.WARNING):
         clips = folder_clips(tmp_path, 'train', 't')
     assert len(clips) == 1
     assert sum('bad.mp4' in record.message for record in caplog.records) == 1
-    assert len(caplog.records) == 2
+    assert sum('notes.txt' in record.message for record in caplog.records) == 1
+    assert len(caplog.records) == 3
 
 
 def test_hidden_files_are_not_looked_at_and_classes_never_trained_are_named(

@@ -8,7 +8,10 @@ from pathlib import Path
 from mtl_training.data.videos.index import check_split, ClipEntry, ClipIndex, SPLITS
 from mtl_training.data.videos.pictures import is_picture
 
-SUFFIXES = ('.avi', '.gif', '.m4v', '.mkv', '.mov', '.mp4', '.webm')
+SUFFIXES = (
+    *('.3gp', '.avi', '.flv', '.gif', '.m4v', '.mkv', '.mov', '.mp4', '.mpeg', '.mpg', '.ogv'),
+    *('.ts', '.webm', '.wmv'),
+)
 LAYOUT = (
     f'<root>/<train|val|test>/<class>/<video>, a video being one of {", ".join(SUFFIXES)} or a '
     'folder of numbered pictures'
@@ -19,9 +22,9 @@ def folder(split: str, *, root: str) -> ClipIndex:
     """
     Your own videos: ``<root>/<train|val|test>/<class>/*.mp4``, or folders of pictures.
 
-    The videos may be avi, gif, m4v, mkv, mov, mp4 or webm; a clip may as well be a folder of
-    pictures (jpg, png) with numbers in their names. Clips are never mirrored: nobody says what
-    the mirror image of a class is.
+    The videos may be mp4, avi, mkv, webm, mov, gif or of another common kind; a clip may as well
+    be a folder of pictures (jpg, png) with numbers in their names. Clips are never mirrored:
+    nobody says what the mirror image of a class is.
 
     :param split: train, val or test.
     :param root: The folder that holds the splits.
@@ -30,7 +33,8 @@ def folder(split: str, *, root: str) -> ClipIndex:
     check_split(split)
     where = Path(root).expanduser()
     labels = _classes(where)
-    return ClipIndex(labels, _entries(where, split, labels), mirrored=None)
+    entries, unused = _entries(where, split, labels)
+    return ClipIndex(labels, entries, mirrored=None, unused=unused)
 
 
 def _classes(where: Path) -> tuple[str, ...]:
@@ -52,24 +56,28 @@ def _classes(where: Path) -> tuple[str, ...]:
     return tuple(sorted(found))
 
 
-def _entries(where: Path, split: str, labels: tuple[str, ...]) -> list[ClipEntry]:
+def _entries(
+    where: Path, split: str, labels: tuple[str, ...]
+) -> tuple[list[ClipEntry], list[str]]:
     if not (where / split).is_dir():
         raise ValueError(f"'{where}' has no folder '{split}'; the layout is {LAYOUT}.")
-    found = [
-        ClipEntry(path, label)
-        for label, name in enumerate(labels)
-        if (where / split / name).is_dir()
-        for path in _clips(where / split / name)
-    ]
+    found, unused = [], []
+    for label, name in enumerate(labels):
+        if (where / split / name).is_dir():
+            clips, others = _clips(where / split / name)
+            found += [ClipEntry(path, label) for path in clips]
+            unused += [f'{split}/{name}/{other}' for other in others]
     if not found:
         raise ValueError(f"'{where / split}' holds no video; the layout is {LAYOUT}.")
-    return found
+    return found, unused
 
 
-def _clips(where: Path) -> list[Path]:
+def _clips(where: Path) -> tuple[list[Path], list[str]]:
+    """Return the clips of a class, and the names of what else is there."""
     with os.scandir(where) as entries:
-        names = [e.name for e in entries if not e.name.startswith('.') and _is_clip(e)]
-    return [where / name for name in sorted(names)]
+        is_clip = {e.name: _is_clip(e) for e in entries if not e.name.startswith('.')}
+    names = sorted(is_clip)
+    return [where / n for n in names if is_clip[n]], [n for n in names if not is_clip[n]]
 
 
 def _is_clip(entry: os.DirEntry[str]) -> bool:

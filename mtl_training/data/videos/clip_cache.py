@@ -59,9 +59,10 @@ class ClipCache:
         try:
             with path.open('rb') as file:
                 return _read(file)
-        except FileNotFoundError:
+        except OSError:
+            # It is not there, or can't be read now: not a reason to lose it.
             return None
-        except (OSError, ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError):
             with suppress(OSError), self._locked() as counter:
                 size = path.stat().st_size
                 path.unlink()

@@ -129,6 +129,11 @@ class VideoClips:
             count = f'{len(index.missing)} of {len(index.missing) + len(index.entries)}'
             reason = f'{count} clips that the lists name are not there: {named}{more}'
             self._problems.tell(f'{self.task} {self.split}', 'missing', reason)
+        if index.unused:
+            named = ', '.join(index.unused[:_MAX_NAMED])
+            more = ', ...' if len(index.unused) > _MAX_NAMED else ''
+            reason = f'{len(index.unused)} files or folders are no clips: {named}{more}'
+            self._problems.tell(f'{self.task} {self.split}', 'not used', reason)
 
     def _decodable(
         self, prober: Prober, entries: list[ClipEntry]

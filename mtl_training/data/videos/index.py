@@ -30,6 +30,7 @@ class ClipIndex:
     :param labels: Names of the classes, in the order of the data set's own numbers.
     :param entries: In the order of the data set's own lists.
     :param missing: What its lists name and the disk lacks.
+    :param unused: What lies where clips do and is none.
     :param mirrored: The class that the mirror image of a clip shows, for every class whose name
         changes (swipes to the left and to the right); ``None`` where clips must not be mirrored
         at all.
@@ -41,6 +42,7 @@ class ClipIndex:
     missing: list[str] = field(default_factory=list)
     mirrored: Mapping[str, str] | None = None
     rate_hz: float = 30.0
+    unused: list[str] = field(default_factory=list)
 
     def counts(self) -> list[int]:
         """Return the number of clips of each class."""

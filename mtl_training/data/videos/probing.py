@@ -106,7 +106,7 @@ class Prober:
         """
         Return what decodes of each clip, or why nothing does.
 
-        Files that are known, and have not changed since, are not opened.
+        Files that decode, are known, and have not changed since, are not opened.
         """
         with ThreadPoolExecutor() as pool:
             keys = list(pool.map(self._key, entries, chunksize=_AT_ONCE))
@@ -117,7 +117,9 @@ class Prober:
             for group in track(groups, 'Opening videos', console=console, transient=True):
                 results = list(pool.map(self._probe, (entries[i] for i in group)))
                 found = {keys[i]: result for i, result in zip(group, results) if keys[i]}
-                self._index.write(found)
+                # Errors may pass: of rights, of the disk, of a codec that is yet to be installed.
+                good = {key: facts for key, facts in found.items() if not _is_error(facts)}
+                self._index.write(good)
                 known |= found
         missing = {'error': 'is not there'}
         return [_facts(known.get(key, missing), entry.path) for key, entry in zip(keys, entries)]
@@ -157,8 +159,12 @@ class Prober:
             return {'error': str(error)}
 
 
+def _is_error(value: Any) -> bool:
+    return isinstance(value, dict)
+
+
 def _facts(value: Any, path: Path) -> VideoFacts | VideoError:
-    if isinstance(value, dict):
+    if _is_error(value):
         return VideoError(value['error'].removeprefix(f"'{path}' "))
     return VideoFacts(*value)
 

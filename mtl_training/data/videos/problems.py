@@ -10,7 +10,7 @@ import logging
 import os
 from pathlib import Path
 import tempfile
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 _LOGGER = logging.getLogger(__name__)
 _MAX_LISTED = 20
@@ -36,6 +36,8 @@ class ProblemLog:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._told: set[tuple[str, str]] = set()
+        self._known: set[tuple[str, str]] = set()  # of all processes, in the file
+        self._read = 0  # bytes of it
 
     def tell(self, path: str | Path, action: str, reason: str) -> None:
         """Warn of a problem, unless a process has told of the same file and action before."""
@@ -50,23 +52,38 @@ class ProblemLog:
         """Return all problems of all processes so far; lines that are not whole are left out."""
         if not self.path.exists():
             return []
-        found = []
-        for line in self.path.read_text(encoding='utf-8', errors='replace').splitlines():
-            try:
-                found.append(Problem(*json.loads(line)))
-            except (TypeError, ValueError):
-                continue
-        return found
+        return _problems_in(self.path.read_bytes())
 
     def _add(self, problem: Problem) -> bool:
         """Append a problem if it is new; the lock is released with the file."""
         with self.path.open('a+b') as file:
             fcntl.flock(file, fcntl.LOCK_EX)
-            if problem[:2] in {known[:2] for known in self.problems()}:
+            ended = self._catch_up(file)
+            if problem[:2] in self._known:
                 return False
-            ended = file.seek(0, os.SEEK_END) == 0 or self.path.read_bytes().endswith(b'\n')
             file.write(('' if ended else '\n').encode() + json.dumps(problem).encode() + b'\n')
         return True
+
+    def _catch_up(self, file: BinaryIO) -> bool:
+        """Read what has come since, and tell whether the last line is whole."""
+        if file.seek(0, os.SEEK_END) < self._read:
+            self._known, self._read = set(), 0  # begun anew
+        file.seek(self._read)
+        added = file.read()
+        whole = added[: added.rfind(b'\n') + 1]
+        self._known |= {known[:2] for known in _problems_in(whole)}
+        self._read += len(whole)
+        return len(whole) == len(added)
+
+
+def _problems_in(content: bytes) -> list[Problem]:
+    found = []
+    for line in content.decode('utf-8', errors='replace').splitlines():
+        try:
+            found.append(Problem(*json.loads(line)))
+        except (TypeError, ValueError):
+            continue
+    return found
 
 
 class _Current:
@@ -116,6 +133,8 @@ def forget_problems() -> None:
     if _Current.log is not None:
         _Current.log.path.unlink(missing_ok=True)
         _Current.log._told.clear()
+        _Current.log._known.clear()
+        _Current.log._read = 0
 
 
 def _remove(path: Path, owner: int) -> None:

@@ -1,0 +1,40 @@
+"""What tells one list of samples from another, without opening any of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from hashlib import sha256
+from typing import Any
+
+from mtl_training.data.label_noise import NoisyLabels
+from mtl_training.data.sample import AnyDataset
+from mtl_training.data.synthetic import SyntheticClips, SyntheticFrames
+from mtl_training.data.videos.clips import VideoClips
+
+_DIGITS = 16
+
+
+def fingerprint(dataset: AnyDataset) -> dict[str, Any]:
+    """
+    Return the number of samples, and a hash of what identifies each of them, in order.
+
+    The hash is that of nothing where the config and the number say which samples there are.
+    """
+    digest = sha256()
+    for identity in _identities(dataset):
+        digest.update(f'{identity}\n'.encode(errors='surrogateescape'))
+    return {'count': len(dataset), 'hash': digest.hexdigest()[:_DIGITS]}
+
+
+def _identities(dataset: Any) -> Iterator[str]:
+    if isinstance(dataset, NoisyLabels):
+        yield from _identities(dataset.dataset)
+    elif isinstance(dataset, VideoClips):
+        for entry in dataset.entries:
+            yield f'{entry.path} {entry.label} {entry.frames}'
+    # What is rendered follows from the config, and takes milliseconds a sample to describe.
+    elif hasattr(dataset, 'describe') and not isinstance(
+        dataset, SyntheticClips | SyntheticFrames
+    ):
+        for index in range(len(dataset)):
+            yield dataset.describe(index)
