@@ -16,6 +16,7 @@ from mtl_perception.network.config import NetworkConfig
 from mtl_perception.network.multitask import MultiTaskNetwork
 from mtl_training.config import TrainingConfig
 from mtl_training.criteria import build_criteria, Criterion
+from mtl_training.data.fingerprint import check_same_samples, fingerprint
 from mtl_training.data.loading import (
     build_datasets,
     training_batches,
@@ -104,6 +105,7 @@ class Trainer:
         # cache. All processes draw alike from here on.
         self._fabric.seed_everything(config.seed, verbose=False)
         self._build(network_config)
+        self._samples = {t: fingerprint(data) for t, data in self._datasets['train'].items()}
         self._progress = RunProgress()
         self._step_ms: list[float] = []  # since the last line of metrics
         self._iteration = 0
@@ -356,6 +358,7 @@ class Trainer:
         if self._fabric.is_global_zero:
             facts = {
                 'labels': self._labels(),
+                'samples': self._samples,
                 'precision': self._fabric.strategy.precision.state_dict(),
                 'progress': {**self._progress.facts(), **self._cost()},
             }
@@ -368,13 +371,19 @@ class Trainer:
         return {name: list(task.labels) for name, task in self._network.config.tasks.items()}
 
     def _resume(self) -> None:
-        """Restore the resume point."""
+        """
+        Restore the resume point.
+
+        :raises ValueError: If it is of other labels or other training samples.
+        """
         state = load_state(self._folder.state)
         if state.facts['labels'] != self._labels():
             raise ValueError(
                 f"'{self._folder.path}' holds a run with other labels: {state.facts['labels']} "
                 f'against {self._labels()}.'
             )
+        # A run of before they were stored has nothing to compare.
+        check_same_samples(state.facts.get('samples', {}), self._samples, self._folder.path)
         for name, module in self._modules().items():
             load_module(module, state.modules.get(name, {}), name)
         load_optimiser_tensors(self._optimiser, state.optimiser)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from hashlib import sha256
+from pathlib import Path
 from typing import Any
 
 from mtl_training.data.label_noise import NoisyLabels
@@ -24,6 +25,29 @@ def fingerprint(dataset: AnyDataset) -> dict[str, Any]:
     for identity in _identities(dataset):
         digest.update(f'{identity}\n'.encode(errors='surrogateescape'))
     return {'count': len(dataset), 'hash': digest.hexdigest()[:_DIGITS]}
+
+
+def check_same_samples(
+    then: Mapping[str, dict[str, Any]], now: Mapping[str, dict[str, Any]], run: Path
+) -> None:
+    """
+    Check that a run would go on with the training samples that it began with.
+
+    Their places in the list decide which are drawn, which get a wrong label, and whose weight is
+    whose.
+
+    :param then: The fingerprint of every task, as the run stored it.
+    :param run: Its folder.
+    :raises ValueError: If the samples of a task are others now.
+    """
+    for task, before in then.items():
+        if now[task] != before:
+            others = ' others' if now[task]['count'] == before['count'] else ''
+            raise ValueError(
+                f"'{run}' holds a run with other training samples of task '{task}': "
+                f'{before["count"]} then, {now[task]["count"]}{others} now. '
+                'Restore the files, or start a new run with another --out.'
+            )
 
 
 def _identities(dataset: Any) -> Iterator[str]:
