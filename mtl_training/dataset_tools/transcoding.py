@@ -22,12 +22,14 @@ from mtl_training.data.decoding import (
 )
 from mtl_training.data.videos.pictures import probe_pictures, read_pictures
 
-_VERSION = 1  # of how copies are made; those of another one are made anew
+_VERSION = 2  # of how copies are made; those of another one are made anew
 _TICKS = 90_000  # per second: times of any rate are whole numbers, nearly
 _KEYFRAME_SEC = 0.5  # at most so much is decoded in vain to reach a frame
 _PICTURES_AT_ONCE = 32
 # Of x264: what is seen is hardly worse, and what costs time to decode is left out.
 _OPTIONS = {'crf': '20', 'preset': 'veryfast', 'tune': 'fastdecode'}
+# A copy does not tell how its colours are coded, so they are coded as readers then assume.
+_CODING = {'dst_colorspace': 'ITU601', 'dst_color_range': 'MPEG'}
 
 TimedFrames = Iterator[tuple[float, Any]]
 
@@ -183,7 +185,14 @@ def _encode(frames: TimedFrames, job: CopyJob, path: Path, mark: str) -> None:
         context.thread_count = 1
         last = -1
         for time_sec, shown in _chained(first, second, pending):
-            small = shown.reformat(stream.width, stream.height, 'yuv420p', interpolation='AREA')
+            small = shown.reformat(
+                stream.width,
+                stream.height,
+                'yuv420p',
+                interpolation='AREA',
+                src_color_range=int(shown.color_range),  # PyAV before 17 does not look
+                **_CODING,
+            )
             last = max(last + 1, round((time_sec - start_sec) * _TICKS))
             small.pts, small.time_base = last, Fraction(1, _TICKS)
             small.pict_type = av.video.frame.PictureType.NONE

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import av
+from av.video.reformatter import ColorRange, Colorspace
 import cv2
 from mtl_training import cli
 from mtl_training.config import build_config
@@ -15,6 +16,7 @@ from mtl_training.data.decoding import packet_times, probe, read_frames
 from mtl_training.data.loading import build_dataset
 from mtl_training.data.videos.index import ClipEntry, ClipIndex
 from mtl_training.data.videos.registry import VIDEO_SETS
+from mtl_training.data.videos.scaling import FrameScaler
 from mtl_training.dataset_tools.transcoding import Copied, CopyJob, make_copy
 import numpy as np
 import pytest
@@ -153,6 +155,35 @@ def test_copies_show_what_the_sources_show_at_the_same_times(
         assert probe(copy).num_frames == 20
         assert probe(copy).problem == ''
         assert probe(copy).last_sec == pytest.approx(1.9, abs=0.01)
+
+
+@pytest.mark.parametrize('value_range', [ColorRange.MPEG, ColorRange.JPEG])
+@pytest.mark.parametrize('matrix', [Colorspace.ITU601, Colorspace.ITU709])
+def test_copies_have_the_colours_of_their_sources_however_these_are_coded(
+    tmp_path: Path, matrix: Colorspace, value_range: ColorRange
+) -> None:
+    halves = np.array([[60, 200, 20], [200, 40, 60]], np.uint8)
+    picture = np.tile(halves.repeat(WIDTH // 2, axis=0), (HEIGHT, 1, 1))
+    frame = av.VideoFrame.from_ndarray(picture, format='rgb24').reformat(
+        format='yuv420p', dst_colorspace=matrix, dst_color_range=value_range
+    )
+    source, copy = tmp_path / 'a.mkv', tmp_path / 'a.mp4'
+    with av.open(str(source), 'w') as container:
+        stream = container.add_stream('libx264', rate=10, options={'crf': '5'})
+        stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, 'yuv420p'
+        # These two are numbered alike by FFmpeg's codecs and by its scaler.
+        stream.codec_context.colorspace = matrix
+        stream.codec_context.color_range = value_range
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    make_copy(CopyJob(str(source), str(copy), None, (HEIGHT // 2, WIDTH // 2)))
+    # As training sees them, the middle of each half.
+    scaler = FrameScaler((48, 64), 'crop')
+    theirs, ours = (
+        read_frames(path, [0.0], scaler)[0][:, [16, 48]].astype(int) for path in (source, copy)
+    )
+    assert np.abs(theirs - halves).max() <= 4
+    assert np.abs(ours - theirs).max() <= 4
 
 
 def test_copies_are_small_without_sound_and_with_many_key_frames(
