@@ -258,3 +258,20 @@ def test_each_command_explains_itself_with_examples(
     with suppress(SystemExit):
         assert cli.main(['datasets', *command.split(), '--help']) == 0
     assert capsys.readouterr().out.count('python -m mtl_training datasets') >= 3
+
+
+@pytest.mark.parametrize('command', ['describe', 'check'])
+def test_a_setting_that_there_is_not_is_refused_before_a_long_training(
+    command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / 'videos' / 'train' / 'a').mkdir(parents=True)
+    (tmp_path / 'videos' / 'train' / 'a' / '1.mp4').write_bytes(b'never opened')
+    root = ('--data.action.settings.root', str(tmp_path / 'videos'))
+    config = str(Path(__file__).parents[2] / 'config' / 'training' / 'folder.yaml')
+    wrong = ('--data.action.settings.augmnt', 'true')
+    code = cli.main(['datasets', command, '--config', config, *root, *wrong, '--json'])
+    said = capsys.readouterr()
+    assert code != 0
+    assert "has no setting 'augmnt'. Did you mean 'augment'?" in ' '.join(
+        (said.out + said.err).split()
+    )

@@ -48,9 +48,17 @@ def build_index(
     :param settings: Of the data set; those of the pipeline may be among them.
     :param where: What is being built, for messages.
     :return: The clips, and the settings that are not about what is listed.
-    :raises ValueError: If the data set is unknown, or not there in the layout that it has.
+    :raises ValueError: If the data set or a setting is unknown, or the data set is not there in
+        the layout that it has.
     """
-    own = index_settings(dataset)
+    own, read = index_settings(dataset), list(inspect.signature(VideoClips).parameters)[3:]
+    if unknown := [name for name in settings if name not in (*own, *read)]:
+        near = nearest(unknown[0], [*own, *read])
+        raise ValueError(
+            f"{where} has no setting '{unknown[0]}'. "
+            + (f'{near} ' if near.startswith('Did') else '')
+            + f'Settings of what there is: {", ".join(own)}; of how it is read: {", ".join(read)}.'
+        )
     rest = {name: value for name, value in settings.items() if name not in own}
     chosen = {name: value for name, value in settings.items() if name in own}
     return call_with(VIDEO_SETS[dataset], where, (split,), chosen), rest
@@ -67,13 +75,5 @@ def build_clips(
     :param where: What is being built, for messages.
     :raises ValueError: If the data set or a setting is unknown, or nothing is there.
     """
-    own, read = index_settings(dataset), list(inspect.signature(VideoClips).parameters)[3:]
-    if unknown := [name for name in settings if name not in (*own, *read)]:
-        near = nearest(unknown[0], [*own, *read])
-        raise ValueError(
-            f"{where} has no setting '{unknown[0]}'. "
-            + (f'{near} ' if near.startswith('Did') else '')
-            + f'Settings of what there is: {", ".join(own)}; of how it is read: {", ".join(read)}.'
-        )
     index, rest = build_index(dataset, split, settings, where)
     return call_with(VideoClips, where, (task, split, index), rest)
