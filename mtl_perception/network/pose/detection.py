@@ -203,18 +203,21 @@ class DetectionBranch(nn.Module):
     def _all_anchors(self, levels: Sequence[Tensor], image_size: tuple[int, int]) -> Tensor:
         key = (image_size, levels[0].device)
         if key not in self._cache:
-            # The same for every image of a size. In float32: half precision has whole pixels only.
-            grids = [tuple(level.shape[2:]) for level in levels]
+            # The same for every image of a size.
+            self._cache = {key: self._made_anchors(levels, image_size).to(levels[0].device)}
+        return self._cache[key]
+
+    def _made_anchors(self, levels: Sequence[Tensor], image_size: tuple[int, int]) -> Tensor:
+        grids = [tuple(level.shape[2:]) for level in levels]
+        # On the CPU, whatever the default is: the generator keeps what it is made of.
+        with torch.device('cpu'):
             strides = [
                 [torch.tensor(image_size[axis] // grid[axis]) for axis in (0, 1)] for grid in grids
             ]
-            # On the CPU, for the generator keeps what it is made of.
+            # In float32: half precision has whole pixels only.
             self._anchors.set_cell_anchors(torch.float32, torch.device('cpu'))
             anchors = torch.cat(self._anchors.grid_anchors(grids, strides))  # type: ignore[arg-type]
-            if self.config.origin == 'corner':
-                anchors -= 0.5
-            self._cache = {key: anchors.to(levels[0].device)}
-        return self._cache[key]
+        return anchors - 0.5 if self.config.origin == 'corner' else anchors
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> DetectionBranch:
         # What moves to another device leaves no memory behind.

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from hypothesis import given
 from hypothesis import strategies as st
-from mtl_training.data.annotations.cityscapes_mtan import list_mtan, MtanFrames, read_mtan
+from mtl_training.data.annotations.cityscapes_mtan import _load, list_mtan, MtanFrames, read_mtan
 import numpy as np
 import pytest
 
@@ -99,3 +99,13 @@ def test_any_file_gives_an_array_or_an_error_that_names_it(
     (root / 'train/label/3.npy').write_bytes(content)
     with pytest.raises(ValueError, match=r"label/3.npy' is not an array of numbers"):
         read_mtan(MtanFrames(root / 'train', (3,), ()), 3)
+
+
+@pytest.mark.parametrize('content', [b'PK\x03\x04 is no archive', b'PK\x05\x06' + bytes(18)])
+def test_an_archive_in_place_of_an_array_is_an_error_that_names_it(
+    content: bytes, tmp_path: Path
+) -> None:
+    path = tmp_path / '0.npy'
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"0\.npy' is not an array of numbers"):
+        _load(path)
