@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Any, NamedTuple
-from zipfile import BadZipFile
 
+from mtl_training.data.annotations.arrays import load_array
 from mtl_training.data.annotations.cityscapes_classes import IGNORED
 from mtl_training.data.video_sets.lists import find_folder, names_in
 from mtl_training.data.videos.index import check_split
@@ -101,9 +101,9 @@ def _number(name: str) -> int:
 
 def _load(path: Path) -> NDArray[Any]:
     try:
-        array = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError, MemoryError, BadZipFile) as error:
+        array = load_array(path)
+    except (OSError, ValueError) as error:
         raise ValueError(f"'{path}' is not an array of numbers: {error}.") from error
-    if not isinstance(array, np.ndarray) or array.dtype.kind not in 'fiu' or not array.size:
+    if array.dtype.kind not in 'fiu' or not array.size:
         raise ValueError(f"'{path}' is not an array of numbers.")
     return array

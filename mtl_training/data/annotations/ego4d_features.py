@@ -7,8 +7,8 @@ from pathlib import Path
 from pickle import UnpicklingError
 import struct
 from uuid import uuid4
-from zipfile import BadZipFile
 
+from mtl_training.data.annotations.arrays import load_array
 from mtl_training.data.annotations.ego4d_rows import FeatureSet
 from mtl_training.data.annotations.tables import table_rows
 from mtl_training.data.video_sets.lists import find_file, names_in
@@ -108,11 +108,9 @@ def open_features(source: Path, cache: Path, dim: int) -> NDArray[np.floating]:
         modified = source.stat().st_mtime
         _store(load_features(source, dim), target, modified)
     try:
-        array = np.load(target, mmap_mode='r', allow_pickle=False)
-    except (OSError, ValueError, EOFError, MemoryError, BadZipFile) as error:
+        array = load_array(target, mmap_mode='r')
+    except (OSError, ValueError) as error:
         raise ValueError(f"'{target}' is damaged, delete it: {error}.") from error
-    if not isinstance(array, np.ndarray):
-        raise ValueError(f"'{target}' is damaged, delete it: it holds no array.")
     if array.ndim != 2 or array.shape[1] != dim:
         raise ValueError(f"'{target}' must have the shape (N, {dim}), got {array.shape}.")
     return np.asarray(array) if not isinstance(array, np.memmap) else array
