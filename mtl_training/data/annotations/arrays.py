@@ -3,10 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+
+# What a header that is no header makes NumPy raise, beside ValueError.
+_HEADER_ERRORS = (
+    EOFError,
+    MemoryError,
+    OverflowError,
+    RecursionError,
+    SyntaxError,
+    TokenError,
+    TypeError,
+)
 
 
 def load_array(path: Path, mmap_mode: Literal['r'] | None = None) -> NDArray[Any]:
@@ -22,6 +34,6 @@ def load_array(path: Path, mmap_mode: Literal['r'] | None = None) -> NDArray[Any
             raise ValueError('it does not begin as an array does')
     try:
         array: NDArray[Any] = np.load(path, mmap_mode=mmap_mode, allow_pickle=False)
-    except (EOFError, MemoryError) as error:
+    except _HEADER_ERRORS as error:
         raise ValueError(str(error)) from error
     return array

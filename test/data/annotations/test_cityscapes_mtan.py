@@ -109,3 +109,15 @@ def test_an_archive_in_place_of_an_array_is_an_error_that_names_it(
     path.write_bytes(content)
     with pytest.raises(ValueError, match=r"0\.npy' is not an array of numbers"):
         _load(path)
+
+
+@pytest.mark.parametrize(
+    'header', [b"{'descr': (", b'((((', b"{'descr': '<f4', 'shape': (9" + b'9' * 40]
+)
+def test_a_header_that_is_none_is_an_error_that_names_the_file(
+    header: bytes, tmp_path: Path
+) -> None:
+    path = tmp_path / '0.npy'
+    path.write_bytes(b'\x93NUMPY\x01\x00' + len(header).to_bytes(2, 'little') + header)
+    with pytest.raises(ValueError, match=r"0\.npy' is not an array of numbers"):
+        _load(path)
