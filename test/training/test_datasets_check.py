@@ -308,7 +308,7 @@ from mtl_training.dataset_tools.processes import in_processes
 if __name__ == '__main__':
     print('started', flush=True)
     try:
-        for _ in in_processes(time.sleep, [0.01, 60.0, 60.0, 60.0], 2):
+        for _ in in_processes(time.sleep, [0.01, 600.0, 600.0, 600.0], 2):
             print('one', flush=True)
     except KeyboardInterrupt:
         print('interrupted', flush=True)
@@ -333,9 +333,9 @@ def test_an_interruption_ends_all_processes_at_once_without_a_word(tmp_path: Pat
     started = time.monotonic()
     # As the terminal does: to all processes of the group.
     os.killpg(process.pid, signal.SIGINT)
-    out, error = process.communicate(timeout=30)
+    out, error = process.communicate(timeout=240)
     assert (process.returncode, out, error) == (130, 'interrupted\n', '')
-    assert time.monotonic() - started < 20
+    assert time.monotonic() - started < 200, 'none of the items was waited for'
 
 
 def photos(root: Path) -> Iterator[Path]:
