@@ -83,15 +83,6 @@ def _problem(declared: int | None, count: int) -> str:
     return 'holds a single frame' if count == 1 else ''
 
 
-def probe_duration(path: Path) -> float:
-    """
-    Return the time in seconds from the first frame to the last.
-
-    :raises VideoError: If there is no video stream, or not a single frame can be decoded.
-    """
-    return probe(path).last_sec
-
-
 def packet_times(path: Path) -> list[float]:
     """
     Return the times of all frames by what the container says, without decoding.

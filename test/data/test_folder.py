@@ -7,7 +7,7 @@ import struct
 
 import av
 import cv2
-from mtl_training.data.decoding import probe_duration, read_frames, upright_rgb, VideoError
+from mtl_training.data.decoding import probe, read_frames, upright_rgb, VideoError
 from mtl_training.data.video_sets.folder import folder
 from mtl_training.data.videos.clips import VideoClips
 from mtl_training.data.videos.problems import forget_problems
@@ -60,7 +60,7 @@ def shown(frames: list[np.ndarray]) -> list[int]:
 @pytest.mark.parametrize('suffix', ['mp4', 'avi', 'mkv', 'mov'])
 def test_frames_are_those_nearest_to_the_times(tmp_path: Path, suffix: str) -> None:
     path = write_video(tmp_path / f'a.{suffix}', 60)
-    assert probe_duration(path) == pytest.approx(5.9, abs=0.01)
+    assert probe(path).last_sec == pytest.approx(5.9, abs=0.01)
     times = [0.0, 0.04, 0.06, 0.96, 5.0, 5.9, 9.0]
     assert shown(read_frames(path, times)) == [0, 0, 1, 10, 50, 59, 59]
     # Late enough to be reached by seeking.
@@ -75,7 +75,7 @@ def test_frames_found_by_seeking_are_those_found_without(
 ) -> None:
     path = tmp_path / f'a.{suffix}'
     write_video(path, 63, codec=codec, gop=12, max_b_frames=max_b_frames)
-    assert probe_duration(path) == pytest.approx(6.2, abs=0.01)
+    assert probe(path).last_sec == pytest.approx(6.2, abs=0.01)
     for start in range(40, 60):
         assert shown(read_frames(path, [start / 10, start / 10 + 0.3])) == [start, start + 3]
 
@@ -86,7 +86,7 @@ def test_a_raw_stream_by_the_name_of_a_container_is_decoded(
 ) -> None:
     path = write_video(tmp_path / 'a.mp4', 63, rate=5, codec=codec, form=form)
     # Raw streams need not know their rate; whatever it is, the frames are spread evenly over it.
-    duration_sec = probe_duration(path)
+    duration_sec = probe(path).last_sec
     times = [duration_sec * share for share in (0.0, 0.5, 1.0, 2.0)]
     assert shown(read_frames(path, times)) == [0, 31, 62, 62]
     assert shown(read_frames(path, times[1:])) == [31, 62, 62]
@@ -130,7 +130,7 @@ def test_a_video_that_is_cut_off_gives_what_is_left(tmp_path: Path) -> None:
     path = write_video(tmp_path / 'a.mkv', 60)
     whole = path.read_bytes()
     path.write_bytes(whole[: len(whole) * 2 // 3])
-    length_sec = probe_duration(path)
+    length_sec = probe(path).last_sec
     assert 1.0 < length_sec < 5.5
     assert shown(read_frames(path, [0.5, 99.0])) == [5, round(length_sec * 10)]
 
@@ -139,7 +139,7 @@ def test_a_video_that_is_cut_off_gives_what_is_left(tmp_path: Path) -> None:
 def test_a_file_that_is_no_video_is_refused_by_name(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / 'a.mp4'
     path.write_bytes(content)
-    for read in (probe_duration, lambda p: read_frames(p, [0.0])):
+    for read in (probe, lambda p: read_frames(p, [0.0])):
         with pytest.raises(VideoError, match=r'a\.mp4'):
             read(path)
 
@@ -244,6 +244,6 @@ def test_real_clips_decode() -> None:
     paths = sorted([*SHARED.rglob('*.mkv'), *SHARED.rglob('*.avi'), *SHARED.rglob('*.mp4')])
     assert len(paths) > 20
     for path in paths:
-        duration_sec = probe_duration(path)
+        duration_sec = probe(path).last_sec
         assert duration_sec > 1
         assert len(read_frames(path, [0.0, duration_sec / 2, duration_sec])) == 3
