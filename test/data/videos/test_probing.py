@@ -58,7 +58,9 @@ def test_a_second_start_does_not_open_the_videos_again(
     Prober(30).facts([entries[0]._replace(frames=(0, 2))])
     write_video(paths[1], 9)
     assert Prober(30).facts(entries)[1].num_frames == 9
-    assert opened.paths[5:] == [paths[0], paths[1], tmp_path / 'bad.mp4']
+    # Several threads open them: in which order is theirs.
+    assert opened.paths[5] == paths[0]
+    assert sorted(opened.paths[6:]) == sorted([paths[1], tmp_path / 'bad.mp4'])
 
 
 def test_a_name_may_hold_any_bytes(
