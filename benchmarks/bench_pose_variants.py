@@ -168,7 +168,7 @@ def training_config(name: str, args: argparse.Namespace) -> TrainingConfig:
     del tasks['activity']
     trunk['depth'] = depth or trunk['depth']
     trunk['preprocessing'] = {'resize': args.size, 'fit': 'pad'}
-    scale = args.size[0] / 128  # to the demo, whose settings are known to work
+    scale = args.size[0] / 192  # to a training of the demo's network that is known to work
     person = tasks['person'].setdefault('settings', {})
     person |= {'anchor_scale': 0.5 * scale, 'max_candidates': 200}
     tasks['pose']['settings'] = {
@@ -176,7 +176,7 @@ def training_config(name: str, args: argparse.Namespace) -> TrainingConfig:
         'width': 18,
         'hidden': 256,
         'window': 7,
-        'confusion': 0.5,  # without it the assignment, not the network, would be what is compared
+        'confusion': 0.5,
     }
     data = {
         'dataset': 'synthetic',
@@ -200,7 +200,7 @@ def training_config(name: str, args: argparse.Namespace) -> TrainingConfig:
         'iterations': sum(stage['iterations'] for stage in stages),  # type: ignore[misc]
         'batch_size': args.batch_size,
         'batch_sizes': {'person': max(1, args.batch_size // 2), 'pose': 48},
-        'losses': {'keypoints': {'sigma': 4.0, 'emphasis': 10.0}},
+        'losses': {'keypoints': {'sigma': max(2.5, 4.0 * scale), 'emphasis': 10.0}},
         'optimiser': {
             'name': 'adamw',
             'lr': 1.2e-3,
