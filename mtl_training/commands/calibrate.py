@@ -8,13 +8,13 @@ import json
 
 from jsonargparse import Namespace
 from mtl_perception.checkpoint import Checkpoint, load_network, save_checkpoint
-from mtl_perception.network.config import FRAME_KINDS, to_mapping
+from mtl_perception.network.config import to_mapping
 from mtl_perception.network.multitask import MultiTaskNetwork
 from mtl_training.arguments import OneLineParser, split_overrides
-from mtl_training.commands.data_of import data_of
+from mtl_training.commands.data_of import add_split, data_of, of_judged_split
 from mtl_training.commands.evaluate import find_device
 from mtl_training.commands.output import check_output
-from mtl_training.config import RelevanceConfig, SPLITS
+from mtl_training.config import RelevanceConfig
 from mtl_training.relevance import build_sources, calibrate, SceneEvaluation, Sources
 from mtl_training.report import print_scenes
 from rich.console import Console
@@ -49,13 +49,19 @@ def main(arguments: Sequence[str]) -> int:
     network, checkpoint = load_network(parsed.checkpoint)
     check_output('--out', parsed.out, overwrite=parsed.overwrite)
     data, config = data_of(checkpoint, parsed.checkpoint, overrides)
-    clip_tasks = {n for n, task in network.config.tasks.items() if task.kind not in FRAME_KINDS}
+    clip_tasks = {
+        n for n, task in network.config.tasks.items() if task.kind == 'classification'
+    }
     if missing := sorted(clip_tasks - data.keys()):
         raise ValueError(f"data must name a data set for each task, got none for '{missing[0]}'.")
-    sources = {
-        split: build_sources(network.config, data, config.background, split)
-        for split in dict.fromkeys(('train', 'val', parsed.split))
-    }
+
+    def build(split: str) -> Sources:
+        return build_sources(network.config, data, config.background, split)
+
+    # First what may be refused.
+    parsed.split, judged = of_judged_split(parsed.split, build)
+    sources = {parsed.split: judged}
+    sources |= {split: build(split) for split in ('train', 'val') if split != parsed.split}
     fitted, scenes = _run(network, sources, config, parsed)
     _save(parsed, fitted, checkpoint, config, scenes)
     if parsed.json:
@@ -73,7 +79,7 @@ def _parser() -> OneLineParser:
     parser.add_argument(
         '--overwrite', action='store_true', help='write --out also where there is a file'
     )
-    parser.add_argument('--split', type=str, default='test', help=f'judged: {", ".join(SPLITS)}')
+    add_split(parser)
     parser.add_argument(
         '--batch-size', '--batch_size', type=int, default=32, help='clips per forward pass'
     )

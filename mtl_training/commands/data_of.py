@@ -1,19 +1,22 @@
-"""The data sets that a checkpoint was trained with, and what the command line says instead."""
+"""The data sets that a checkpoint was trained with, what is said instead, and their split."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 import copy
 from dataclasses import replace
 import inspect
-from typing import Any
+import sys
+from typing import Any, TypeVar
 
 from mtl_perception.checkpoint import Checkpoint
 from mtl_perception.network.config import from_mapping
-from mtl_training.arguments import Override
-from mtl_training.config import DataConfig, read_yaml, RelevanceConfig, set_entry
+from mtl_training.arguments import OneLineParser, Override
+from mtl_training.config import DataConfig, read_yaml, RelevanceConfig, set_entry, SPLITS
 from mtl_training.data.loading import FRAME_DATASETS
+from mtl_training.data.videos.index import NoSplitError
 
+T = TypeVar('T')
 SECTIONS = ('data', 'relevance')
 
 
@@ -53,6 +56,39 @@ def data_of(
         for task, block in merged['data'].items()
     }
     return data, from_mapping(RelevanceConfig, merged['relevance'], 'relevance')
+
+
+def add_split(parser: OneLineParser) -> None:
+    """Add the option that says which split is judged; see :func:`of_judged_split`."""
+    text = f'to judge on: {", ".join(SPLITS)} (default: test, or val where there is no test split)'
+    parser.add_argument('--split', type=str, help=text)
+
+
+def of_judged_split(given: str | None, build: Callable[[str], T]) -> tuple[str, T]:
+    """
+    Build what is judged, of the split that is asked for, of test, or else of val.
+
+    Where a data set has no test split and none was asked for, a line says that val is judged.
+
+    :param given: What is asked for; ``None``: test where there is one.
+    :param build: Builds the data sets of a split.
+    :return: The split, and what was built of it.
+    :raises ValueError: If there is no such split.
+    """
+    split = given or 'test'
+    try:
+        return split, build(split)
+    except NoSplitError as error:
+        if split != 'test':
+            raise
+        reason = str(error).rstrip('.')
+        if given:
+            raise ValueError(
+                f'--split test: {reason}. The validation split is judged by --split val.'
+            ) from error
+    # Not to the standard output, which may be read by a program.
+    print(f'There is no test split, judged is val: {reason.partition(";")[0]}.', file=sys.stderr)
+    return 'val', build('val')
 
 
 def plain(data: DataConfig, split: str, **settings: Any) -> DataConfig:

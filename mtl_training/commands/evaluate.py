@@ -14,9 +14,9 @@ from mtl_perception.checkpoint import Checkpoint, load_network
 from mtl_perception.network.config import FRAME_KINDS
 from mtl_perception.network.multitask import MultiTaskNetwork
 from mtl_training.arguments import OneLineParser, split_overrides
-from mtl_training.commands.data_of import data_of, fewer_images, plain
+from mtl_training.commands.data_of import add_split, data_of, fewer_images, of_judged_split, plain
 from mtl_training.commands.output import check_output
-from mtl_training.config import DataConfig, SPLITS
+from mtl_training.config import DataConfig
 from mtl_training.criteria import build_criteria
 from mtl_training.data.frame_sample import FrameDataset
 from mtl_training.data.loading import build_task_datasets, with_labels
@@ -32,6 +32,7 @@ from mtl_training.relevance import (
     collect_features,
     evaluate_scenes,
     SceneEvaluation,
+    Sources,
 )
 from mtl_training.report import (
     draw_confusions,
@@ -47,8 +48,9 @@ from torch import nn
 
 DESCRIPTION = """Evaluate a checkpoint as the robot runs it.
 
-The data sets are those that the checkpoint was trained with, on a split it has not seen. One with
-relevance heads (see calibrate) is judged on mixed scenes too: clips of all tasks and of none.
+The data sets are those that the checkpoint was trained with, on a split it has not seen: test,
+or val where a data set has no test split. One with relevance heads (see calibrate) is judged on
+mixed scenes too: clips of all tasks and of none.
 People in frames are judged end to end: COCO's figures of boxes and poses, and what they are said
 to do, from the poses that were found.
 
@@ -78,12 +80,19 @@ def main(arguments: Sequence[str]) -> int:
     has_scenes = bool(network.relevance) and len({*clips, *relevance.background}) > 1
     _check_pictures(parsed, has_scenes=has_scenes)
     augmentation = TestTimeAugmentation(tuple(parsed.scales), parsed.flip)
-    datasets = _datasets(checkpoint, parsed, data)
+
+    def build(split: str) -> tuple[dict[str, AnyDataset], Sources]:
+        scenes = has_scenes and build_sources(
+            network.config, data, relevance.background, split, **_fewer(parsed)
+        )
+        return _datasets(checkpoint, parsed, data, split), scenes or {}
+
+    parsed.split, (datasets, sources) = of_judged_split(parsed.split, build)
     sheet = _sheet_of(datasets, checkpoint) if parsed.people else None
     losses = (checkpoint.training.get('config') or {}).get('losses') or {}
     criteria = build_criteria(checkpoint.config, losses)
     evaluation = _run(network, datasets, parsed, criteria, augmentation)
-    scenes = _run_scenes(network, data, relevance.background, parsed) if has_scenes else None
+    scenes = _run_scenes(network, sources, parsed) if sources else None
     list_problems(lambda line: print(line, file=sys.stderr))
     if parsed.picture and evaluation.confusions:
         draw_confusions(evaluation, Path(parsed.picture))
@@ -112,7 +121,7 @@ def main(arguments: Sequence[str]) -> int:
 def _parser() -> OneLineParser:
     parser = OneLineParser(prog='python -m mtl_training evaluate', description=DESCRIPTION)
     parser.add_argument('--checkpoint', type=str, required=True, help='safetensors file')
-    parser.add_argument('--split', type=str, default='test', help=f'one of {", ".join(SPLITS)}')
+    add_split(parser)
     parser.add_argument('--num-clips', type=int, help='clips per task; all by default')
     parser.add_argument('--num-images', type=int, help='images of frame tasks; all by default')
     parser.add_argument(
@@ -190,9 +199,9 @@ def _run(
 
 
 def _datasets(
-    checkpoint: Checkpoint, parsed: Namespace, data: dict[str, DataConfig]
+    checkpoint: Checkpoint, parsed: Namespace, data: dict[str, DataConfig], split: str
 ) -> dict[str, AnyDataset]:
-    network, split = checkpoint.config, parsed.split
+    network = checkpoint.config
     # Equal data stay equal: frame tasks of the same data share their images.
     limited = {
         task: fewer_images(plain(config, split), split, parsed.num_images)
@@ -209,13 +218,7 @@ def _fewer(parsed: Namespace) -> dict[str, int]:
     return {} if parsed.num_clips is None else {'num_clips': parsed.num_clips}
 
 
-def _run_scenes(
-    network: MultiTaskNetwork,
-    data: dict[str, DataConfig],
-    background: dict[str, DataConfig],
-    parsed: Namespace,
-) -> SceneEvaluation:
-    sources = build_sources(network.config, data, background, parsed.split, **_fewer(parsed))
+def _run_scenes(network: MultiTaskNetwork, sources: Sources, parsed: Namespace) -> SceneEvaluation:
     device = find_device(parsed.device)
     features = collect_features(
         network.deploy().to(device),

@@ -5,7 +5,13 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from mtl_training.data.videos.index import check_split, ClipEntry, ClipIndex, SPLITS
+from mtl_training.data.videos.index import (
+    check_split,
+    ClipEntry,
+    ClipIndex,
+    NoSplitError,
+    SPLITS,
+)
 from mtl_training.data.videos.pictures import is_picture
 
 SUFFIXES = (
@@ -28,6 +34,7 @@ def folder(split: str, *, root: str) -> ClipIndex:
 
     :param split: train, val or test.
     :param root: The folder that holds the splits.
+    :raises NoSplitError: If there is no folder of this split.
     :raises ValueError: If the folder does not have this layout.
     """
     check_split(split)
@@ -60,7 +67,7 @@ def _entries(
     where: Path, split: str, labels: tuple[str, ...]
 ) -> tuple[list[ClipEntry], list[str]]:
     if not (where / split).is_dir():
-        raise ValueError(f"'{where}' has no folder '{split}'; the layout is {LAYOUT}.")
+        raise NoSplitError(f"'{where}' has no folder '{split}'; the layout is {LAYOUT}.")
     found, unused = [], []
     for label, name in enumerate(labels):
         if (where / split / name).is_dir():

@@ -13,7 +13,13 @@ from mtl_training.data.video_sets.lists import (
     official_split,
     part_missing,
 )
-from mtl_training.data.videos.index import check_split, ClipEntry, ClipIndex, held_out
+from mtl_training.data.videos.index import (
+    check_split,
+    ClipEntry,
+    ClipIndex,
+    held_out,
+    NoSplitError,
+)
 
 LAYOUT = (
     '<root>/20bn-jester-v1/<clip>/00001.jpg ... and, in <root> or <root>/annotations, '
@@ -48,7 +54,7 @@ def jester(split: str, *, root: str, val_share: float = 0.0) -> ClipIndex:
     check_split(split)
     official = official_split(split, val_share)
     if official == 'test':
-        raise ValueError(
+        raise NoSplitError(
             "split 'test': the labels of Jester's test list are withheld. With val_share above 0, "
             '0.1 say, val is held out of train and test is the official validation list.'
         )

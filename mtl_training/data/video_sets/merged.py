@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from mtl_training.data.video_sets.mapping import merged_names
-from mtl_training.data.videos.index import check_split, ClipEntry, ClipIndex
+from mtl_training.data.videos.index import check_split, ClipEntry, ClipIndex, NoSplitError
 from mtl_training.tables import nearest
 
 
@@ -50,7 +50,8 @@ def _build(part: str, block: Any, split: str) -> ClipIndex:
     try:
         return _index(block['dataset'], settings, split)
     except ValueError as error:
-        raise ValueError(f"part '{part}': {error}") from error
+        kind = NoSplitError if isinstance(error, NoSplitError) else ValueError
+        raise kind(f"part '{part}': {error}") from error
 
 
 def _index(dataset: str, settings: Mapping[str, Any], split: str) -> ClipIndex:

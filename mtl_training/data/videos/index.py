@@ -11,6 +11,10 @@ from zlib import crc32
 SPLITS = ('train', 'val', 'test')
 
 
+class NoSplitError(ValueError):
+    """A data set is there, and this split is none that it has."""
+
+
 class ClipEntry(NamedTuple):
     """One labelled clip: a video file, a folder of numbered pictures, or a part of either."""
 
