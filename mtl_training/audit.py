@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import cast
 
 from mtl_perception.checkpoint import load_network
-from mtl_perception.network.config import FRAME_KINDS
 from mtl_perception.network.multitask import MultiTaskNetwork
 from mtl_training.config import build_config, read_yaml, TrainingConfig
 from mtl_training.data.label_noise import NoisyLabels
@@ -93,10 +92,10 @@ class AuditedRun:
         tasks = self.config.network.tasks
         if task is not None and task not in tasks:
             raise ValueError(f"the run has no task '{task}'. {nearest(task, [*tasks])}")
-        clip_tasks = [name for name, entry in tasks.items() if entry.kind not in FRAME_KINDS]
+        clip_tasks = [name for name, entry in tasks.items() if entry.kind == 'classification']
         if not clip_tasks or (task is not None and task not in clip_tasks):
             kind = 'the run has none' if task is None else f"'{task}' is of {tasks[task].kind}"
-            raise ValueError(f'an audit is for clip tasks, {kind}.')
+            raise ValueError(f'an audit is for tasks of labels, {kind}.')
         return clip_tasks if task is None else [task]
 
     def dataset(self, task: str) -> ClipDataset:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from mtl_perception.network.config import NetworkConfig
+from mtl_perception.network.config import CLIP_KINDS, NetworkConfig
 from mtl_perception.network.heads import settings_of
 from mtl_perception.network.pose.activity import activity_inputs
 from mtl_perception.network.preprocessing import FramePreprocessor
@@ -41,7 +41,7 @@ class TaskInputs(nn.Module):
         self._settings = {
             name: settings_of(name, task)
             for name, task in config.tasks.items()
-            if task.kind != 'classification'
+            if task.kind not in CLIP_KINDS
         }
         self.preprocessors = nn.ModuleDict(
             {name: FramePreprocessor(trunk.preprocessing) for name, trunk in config.trunks.items()}
@@ -69,7 +69,7 @@ class TaskInputs(nn.Module):
 
     def _input(self, task: str, batch: Batch) -> Tensor:
         kind = self._tasks[task].kind
-        if kind == 'classification':
+        if kind in CLIP_KINDS:
             assert isinstance(batch, ClipBatch)
             return self._clips(task, batch)
         assert isinstance(batch, FrameBatch)

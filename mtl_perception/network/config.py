@@ -30,12 +30,15 @@ NORMS = ('batch', 'group')
 # The branch of single frames: boxes and joints from its trunk, then whose joints they are, and
 # what each person does.
 FRAME_KINDS = ('detection', 'keypoints', 'association', 'activity')
-TASK_KINDS = ('classification', *FRAME_KINDS)
+# What looks at whole clips: which label they show, and which sentences tell what is to be seen.
+CLIP_KINDS = ('classification', 'caption')
+TASK_KINDS = (*CLIP_KINDS, *FRAME_KINDS)
 # Labels that no data set needs to tell.
 FIXED_LABELS: dict[str, tuple[str, ...]] = {
     'detection': ('person',),
     'keypoints': KEYPOINTS,
     'association': KEYPOINTS,
+    'caption': (),
 }
 FRAME_MULTIPLE = 32  # pixels: the stride of the deepest layer
 # Far beyond any use; a damaged or hostile config must not ask for all memory.
@@ -149,9 +152,11 @@ class TaskConfig:
                 )
             object.__setattr__(self, 'labels', FIXED_LABELS[self.kind])
         if self.kind != 'classification' and self.relevance:
-            raise ValueError(f'relevance is for clip tasks, the kind is {self.kind!r}.')
+            raise ValueError(f'relevance is for tasks of labels, the kind is {self.kind!r}.')
         if self.kind == 'classification' and self.settings:
-            raise ValueError(f'settings must be empty, got {self.settings} for a clip task.')
+            raise ValueError(
+                f'settings must be empty, got {self.settings} for a task of kind classification.'
+            )
         if '' in self.labels:
             raise ValueError(f'labels must not be empty strings, got {list(self.labels)}.')
         if len(set(self.labels)) != len(self.labels):
@@ -193,14 +198,14 @@ class NetworkConfig:
                     f"task '{name}' of kind {task.kind} needs a trunk of {wanted}s, "
                     f"'{task.trunk}' looks at {found}s."
                 )
-        for kind in FRAME_KINDS:
+        for kind in ('caption', *FRAME_KINDS):
             if len(same := [n for n, task in self.tasks.items() if task.kind == kind]) > 1:
                 raise ValueError(f'there must be one task of kind {kind} at most, got {same}.')
         if len(frames := {t.trunk for t in self.tasks.values() if t.kind in FRAME_KINDS}) > 1:
             raise ValueError(f'all frame tasks must share one trunk, got {sorted(frames)}.')
 
     def task_of_kind(self, kind: str) -> str | None:
-        """Return the task of one of the :data:`FRAME_KINDS`, if there is one."""
+        """Return the task of kind caption or of one of the :data:`FRAME_KINDS`, if any."""
         return next((name for name, task in self.tasks.items() if task.kind == kind), None)
 
     def trunks_of(self, input: str) -> dict[str, TrunkConfig]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from mtl_perception.network.captions import CaptionConfig, EmbeddingHead
 from mtl_perception.network.config import from_mapping, TaskConfig
 from mtl_perception.network.pose.activity import ActivityClassifier, ActivityConfig
 from mtl_perception.network.pose.association import AssociationConfig, PoseResidualNetwork
@@ -60,6 +61,7 @@ class RelevanceHead(nn.Module):
 
 # What a task's `settings` may say, by its kind.
 SETTINGS: dict[str, type[Any]] = {
+    'caption': CaptionConfig,
     'detection': DetectionConfig,
     'keypoints': KeypointConfig,
     'association': AssociationConfig,
@@ -69,7 +71,7 @@ SETTINGS: dict[str, type[Any]] = {
 
 def settings_of(name: str, task: TaskConfig) -> Any:
     """
-    Return the settings of a frame task's head, checked.
+    Return the settings of a task's head, checked; tasks of kind classification have none.
 
     :raises ValueError: Naming the entry, the rule and what was found.
     """
@@ -86,6 +88,8 @@ def build_head(name: str, task: TaskConfig, trunk: Any) -> nn.Module:
     if task.kind == 'classification':
         return ClassificationHead(trunk.feature_dim, len(task.labels))
     settings = settings_of(name, task)
+    if task.kind == 'caption':
+        return EmbeddingHead(trunk.feature_dim, settings.dim)
     if task.kind == 'detection':
         return DetectionBranch(trunk.channels, settings)
     if task.kind == 'keypoints':

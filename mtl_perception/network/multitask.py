@@ -9,7 +9,7 @@ from typing import Any, cast
 
 from mtl_perception.network.backbones import build_backbone
 from mtl_perception.network.backbones.resnet2d import ResNet2d
-from mtl_perception.network.config import NetworkConfig, TrunkConfig
+from mtl_perception.network.config import FIXED_LABELS, NetworkConfig, TrunkConfig
 from mtl_perception.network.heads import build_head, RelevanceHead
 from mtl_perception.network.pose.activity import activity_inputs, ActivityClassifier
 from mtl_perception.network.pose.association import PoseResidualNetwork
@@ -41,7 +41,11 @@ class MultiTaskNetwork(nn.Module):
         :raises ValueError: If a task has no labels, or settings don't fit their kind.
         """
         super().__init__()
-        unlabelled = [name for name, task in config.tasks.items() if not task.labels]
+        unlabelled = [
+            name
+            for name, task in config.tasks.items()
+            if not task.labels and FIXED_LABELS.get(task.kind) is None
+        ]
         if unlabelled:
             raise ValueError(
                 f'every task needs labels, got none for {unlabelled}; name them in the config '
@@ -74,9 +78,9 @@ class MultiTaskNetwork(nn.Module):
 
         :param inputs: Normalised input per trunk: ``[B, 3, T, H, W]`` for one of clips,
             ``[B, 3, H, W]`` for one of frames.
-        :return: Logits ``[B, C]`` per clip task, a :class:`DetectionOutput` and a
-            :class:`KeypointOutput` for those tasks; what is said of each person takes poses, not
-            frames: :meth:`people` and :meth:`activities`.
+        :return: Logits ``[B, C]`` per task of clips, unit vectors ``[B, E]`` for one of captions,
+            a :class:`DetectionOutput` and a :class:`KeypointOutput` for those tasks; what is said
+            of each person takes poses, not frames: :meth:`people` and :meth:`activities`.
         """
         outputs: dict[str, Any] = {}
         for trunk, batch in inputs.items():
@@ -179,18 +183,21 @@ class MultiTaskNetwork(nn.Module):
 
     def scores(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """
-        Return the probabilities of every clip task whose trunk is given an input.
+        Return what every clip task whose trunk is given an input says.
 
         :param inputs: As for :meth:`features`.
-        :return: ``[B, C + 1]`` per task, float32: of its labels and, last, that nothing of the
-            task is to be seen, which is 0 for a task without a relevance head.
+        :return: Probabilities ``[B, C + 1]`` per task, float32: of its labels and, last, that
+            nothing of the task is to be seen, which is 0 for a task without a relevance head. For
+            a task of captions the unit vectors, ``[B, E]``.
         """
         features = self.features(inputs)
         return {task: self.scores_of(task, values) for task, values in features.items()}
 
     def scores_of(self, task: str, features: Tensor) -> Tensor:
-        """Return the probabilities of one task, as :meth:`scores`, from its features."""
+        """Return what one task says, as :meth:`scores`, from its features."""
         logits = self.heads[task](features)
+        if self.config.tasks[task].kind == 'caption':
+            return logits.float()
         if task in self.relevance:
             return cast('RelevanceHead', self.relevance[task]).scores(features, logits)
         return functional.pad(logits.float().softmax(1), (0, 1))

@@ -21,6 +21,7 @@ from rich.table import Column, Table
 
 KINDS = {
     'classification': 'clips: which of its labels a clip shows',
+    'caption': 'clips: which sentences tell what a clip shows',
     'detection': 'frames: the boxes of people',
     'keypoints': 'frames: heatmaps of the joints of all people',
     'association': 'frames: whose joints are whose, by the Pose Residual Network',

@@ -49,7 +49,7 @@ class MethodChecks:
 
 def _labelled(network: NetworkConfig) -> NetworkConfig:
     tasks = {
-        name: task if task.labels else replace(task, labels=PLACEHOLDERS)
+        name: task if task.labels or task.kind == 'caption' else replace(task, labels=PLACEHOLDERS)
         for name, task in network.tasks.items()
     }
     return replace(network, tasks=tasks)

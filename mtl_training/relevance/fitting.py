@@ -8,7 +8,6 @@ from dataclasses import replace
 import math
 from typing import NamedTuple
 
-from mtl_perception.network.config import FRAME_KINDS
 from mtl_perception.network.heads import RelevanceHead
 from mtl_perception.network.multitask import MultiTaskNetwork
 from mtl_training.relevance.features import Features
@@ -37,7 +36,7 @@ def with_relevance(
     network: MultiTaskNetwork, train: Features, val: Features, *, l2: float = 1e-4
 ) -> MultiTaskNetwork:
     """
-    Return a copy of a trained network with a fitted relevance head for every clip task.
+    Return a copy of a trained network with a fitted relevance head for every task of labels.
 
     The heads separate each task's own clips of the training split from all others; on the
     validation split their logits and the temperature of the class scores are calibrated. The mix
@@ -45,14 +44,14 @@ def with_relevance(
 
     :param network: Its weights stay as they are.
     :param l2: Weight decay of the heads, on standardised features.
-    :raises ValueError: If there is no clip task, or all clips belong to one task: nothing shows
-        what it is not.
+    :raises ValueError: If there is no task of labels, or all clips belong to one task: nothing
+        shows what it is not.
     """
     fitted = copy.deepcopy(network)
     config = network.config
-    clip_tasks = [name for name, task in config.tasks.items() if task.kind not in FRAME_KINDS]
+    clip_tasks = [name for name, task in config.tasks.items() if task.kind == 'classification']
     if not clip_tasks:
-        raise ValueError('relevance is for clip tasks, the network has none.')
+        raise ValueError('relevance is for tasks of labels, the network has none.')
     tasks = {name: replace(config.tasks[name], relevance=True) for name in clip_tasks}
     fitted.config = replace(config, tasks={**config.tasks, **tasks})
     device = next(network.parameters()).device

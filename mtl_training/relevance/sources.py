@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, cast
 
-from mtl_perception.network.config import FRAME_KINDS, NetworkConfig, TaskConfig
+from mtl_perception.network.config import NetworkConfig, TaskConfig
 from mtl_training.config import DataConfig
 from mtl_training.data.loading import build_dataset
 from mtl_training.data.sample import ClipDataset
@@ -25,15 +25,15 @@ def build_sources(
     """
     Build one split of all data sets of clips for each trunk that feeds a task of clips.
 
-    :param data: The data sets of the tasks; those of frame tasks are left out.
+    :param data: The data sets of the tasks; those of tasks without labels are left out.
     :param background: Data sets whose clips belong to no task, by a name of their own.
     :param overrides: Settings that win over those of the config.
     :raises ValueError: If a background has the name of a task, or a data set is refused.
     """
     if both := sorted(background.keys() & network.tasks.keys()):
         raise ValueError(f"background must not have the name of a task, got '{both[0]}'.")
-    frame_tasks = {name for name, task in network.tasks.items() if task.kind in FRAME_KINDS}
-    own = {name: config for name, config in data.items() if name not in frame_tasks}
+    labelled = {name for name, task in network.tasks.items() if task.kind == 'classification'}
+    own = {name: config for name, config in data.items() if name in labelled}
     everything = {**own, **background}
     sources: Sources = {}
     for trunk in network.trunks_of('clip'):

@@ -302,7 +302,7 @@ def test_coordinates_may_be_shares_of_the_image() -> None:
         ),
         (
             lambda: TaskConfig(kind='activity', labels=('x',), relevance=True),
-            "relevance is for clip tasks, the kind is 'activity'",
+            "relevance is for tasks of labels, the kind is 'activity'",
         ),
     ],
 )
