@@ -7,7 +7,9 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from mtl_training.data.captioned import CaptionedClips
 from mtl_training.data.label_noise import NoisyLabels
+from mtl_training.data.multi_label import MultiLabelClips
 from mtl_training.data.sample import AnyDataset
 from mtl_training.data.synthetic import SyntheticClips, SyntheticFrames
 from mtl_training.data.videos.clips import VideoClips
@@ -53,6 +55,15 @@ def check_same_samples(
 def _identities(dataset: Any) -> Iterator[str]:
     if isinstance(dataset, NoisyLabels):
         yield from _identities(dataset.dataset)
+    elif isinstance(dataset, CaptionedClips):
+        yield from _identities(dataset.clips)
+        if isinstance(dataset.clips, VideoClips):
+            for index in range(len(dataset)):
+                yield repr([dataset.sentences[row] for row in dataset.truths(index)])
+    elif isinstance(dataset, MultiLabelClips):
+        yield from _identities(dataset.clips)
+        for row in (dataset.positives.int() - dataset.ignored.int()).tolist():
+            yield repr(row)
     elif isinstance(dataset, VideoClips):
         for entry in dataset.entries:
             yield f'{entry.path} {entry.label} {entry.frames}'

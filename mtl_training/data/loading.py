@@ -5,18 +5,27 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 import inspect
 import os
+from pathlib import Path
 import signal
 import threading
 from typing import Any, cast
 
 import cv2
-from mtl_perception.network.config import FIXED_LABELS, FRAME_KINDS, NetworkConfig
+from mtl_perception.network.config import (
+    FIXED_LABELS,
+    FRAME_KINDS,
+    NetworkConfig,
+    TrunkConfig,
+)
 from mtl_perception.network.heads import settings_of
 from mtl_training.config import DataConfig, TrainingConfig
+from mtl_training.data.caption_sets import build_captioned
+from mtl_training.data.captioned import Embed
 from mtl_training.data.coco_keypoints import CocoKeypoints
 from mtl_training.data.frame_sample import FrameDataset, FrameSample
 from mtl_training.data.label_noise import NoisyLabels
 from mtl_training.data.mpii import MpiiActivities
+from mtl_training.data.multi_label import MultiLabelClips, MultiLabelIndex, voc2012
 from mtl_training.data.multitask import (
     collate_tasks,
     FixedDataset,
@@ -26,14 +35,22 @@ from mtl_training.data.multitask import (
 )
 from mtl_training.data.sample import AnyDataset, Batch, ClipDataset, collate, Sample
 from mtl_training.data.synthetic import SyntheticClips, SyntheticFrames
-from mtl_training.data.videos.registry import build_clips, VIDEO_SETS
+from mtl_training.data.videos.clips import VideoClips
+from mtl_training.data.videos.probing import user_cache
+from mtl_training.data.videos.registry import build_clips, call_with_own, VIDEO_SETS
 from mtl_training.tables import call_with, choose
 import torch
 from torch.utils.data import DataLoader, Subset
 
+# Called as function(split, **settings).
+MULTI_LABEL_SETS: dict[str, Callable[..., MultiLabelIndex]] = {'voc2012': voc2012}
 # Called as factory(task, split, num_frames=, clip_seconds=, size=(height, width), **settings);
-# those of videos are functions that list them, for build_clips().
-DATASETS: dict[str, Callable[..., Any]] = {'synthetic': SyntheticClips, **VIDEO_SETS}
+# those of videos and of pictures are functions that list them.
+DATASETS: dict[str, Callable[..., Any]] = {
+    'synthetic': SyntheticClips,
+    **VIDEO_SETS,
+    **MULTI_LABEL_SETS,
+}
 # Of tasks that look at frames; called as factory(kind, split, size=(height, width), fit=, images=,
 # history=, history_seconds=, **settings).
 FRAME_DATASETS: dict[str, Callable[..., Any]] = {
@@ -71,22 +88,48 @@ def build_dataset(
     }
     if isinstance(settings['size'], list):
         settings['size'] = tuple(settings['size'])
+    where = f"data set '{data.dataset}' of task '{task}'"
+    if data.label_noise and (kind == 'caption' or data.dataset in MULTI_LABEL_SETS):
+        raise ValueError(f'{where}: label_noise is for clips of one class each.')
+    if kind == 'caption':
+        if data.dataset != 'synthetic':
+            _meet_trunk(settings, trunk)
+        embed = _embedder(task, network, settings.get('cache_dir'))
+        return build_captioned(data.dataset, task, split, settings, embed, where)
     factory = choose(DATASETS, data.dataset, 'dataset')
     name = settings.pop('task', task)
-    where = f"data set '{data.dataset}' of task '{task}'"
-    if data.dataset in VIDEO_SETS:
-        # Pictures of any shape: they must meet the trunk's input as the robot's do.
+    if data.dataset in VIDEO_SETS or data.dataset in MULTI_LABEL_SETS:
+        _meet_trunk(settings, trunk)
+    elif 'fit' in inspect.signature(factory).parameters:
         settings.setdefault('fit', trunk.preprocessing.fit)
-        if settings['size'] == tuple(trunk.preprocessing.resize):
-            settings.setdefault('crop', trunk.preprocessing.crop)
+    if data.dataset in MULTI_LABEL_SETS:
+        listed, rest = call_with_own(MULTI_LABEL_SETS[data.dataset], split, settings, where)
+        clips = call_with(VideoClips, where, (name, split, listed.clips), rest)
+        return MultiLabelClips(name, listed.labels, clips, listed.flags)
+    if data.dataset in VIDEO_SETS:
         dataset: ClipDataset = build_clips(data.dataset, name, split, settings, where)
     else:
-        if 'fit' in inspect.signature(factory).parameters:
-            settings.setdefault('fit', trunk.preprocessing.fit)
         dataset = cast(ClipDataset, call_with(factory, where, (name, split), settings))
     if split != 'train' or not data.label_noise:
         return dataset
     return NoisyLabels(dataset, data.label_noise, seed=data.label_noise_seed)
+
+
+def _meet_trunk(settings: dict[str, Any], trunk: TrunkConfig) -> None:
+    """Let pictures of any shape meet the trunk's input as the robot's do."""
+    settings.setdefault('fit', trunk.preprocessing.fit)
+    if settings['size'] == tuple(trunk.preprocessing.resize):
+        settings.setdefault('crop', trunk.preprocessing.crop)
+
+
+def _embedder(task: str, network: NetworkConfig, cache_dir: str | None) -> Embed:
+    """Return what places sentences in the space of a task, and keeps where it has placed them."""
+    from mtl_perception.sentences import build_encoder, encode_cached
+
+    config = settings_of(task, network.tasks[task])
+    folder = user_cache() if cache_dir is None else Path(cache_dir).expanduser()
+    encoder = build_encoder(config.encoder, config.dim)
+    return lambda sentences: encode_cached(encoder, sentences, folder / 'sentences')
 
 
 def build_datasets(config: TrainingConfig, split: str, **overrides: Any) -> dict[str, AnyDataset]:

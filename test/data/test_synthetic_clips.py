@@ -158,9 +158,9 @@ def test_every_argument_that_changes_clips_has_its_own_cache(tmp_path: Path) -> 
 
 def test_other_labels_have_another_cache() -> None:
     data = clips()
-    name = data._name()
+    name = data.name()
     data.labels = data.labels[::-1]
-    assert data._name() != name
+    assert data.name() != name
 
 
 def test_a_full_disk_is_found_before_rendering(
@@ -195,7 +195,7 @@ def test_a_killed_writer_leaves_nothing_that_passes_for_a_cache(tmp_path: Path) 
     # The next one over the same name renders afresh; here a smaller set under that name.
     (partial,) = tmp_path.glob('.*.partial.npy')
     fresh = clips(num_clips=2)
-    partial.rename(tmp_path / f'.{fresh._name()}.partial.npy')
+    partial.rename(tmp_path / f'.{fresh.name()}.partial.npy')
     cached = clips(num_clips=2, cache_dir=tmp_path)
     assert torch.equal(cached[1].frames, fresh[1].frames)
     assert not list(tmp_path.glob('.*.partial.npy'))

@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 
 from mtl_training.data.annotations.captions import Captions, gather, join_captions, sentence
 from mtl_training.data.annotations.tables import count_of, load_entries, text_of
-from mtl_training.data.video_sets.lists import find_file, find_folder, names_in
-from mtl_training.data.videos.index import check_split
+from mtl_training.data.video_sets.lists import find_file, find_folder, names_in, official_split
+from mtl_training.data.videos.index import check_split, is_held_out, NoSplitError
 
 LAYOUT = '<root>/annotations/captions_<train|val>2017.json and <root>/<train|val>2017/*.jpg'
 
@@ -44,18 +44,31 @@ def read_coco_captions(path: Path) -> CocoCaptions:
     return CocoCaptions(names, captions, table.dropped)
 
 
-def read_coco_split(split: str, *, root: str, year: str = '2017') -> Captions:
+def read_coco_split(
+    split: str, *, root: str, year: str = '2017', val_share: float = 0.0
+) -> Captions:
     """
-    Read the images of a split that are on disk, and their captions.
+    COCO captions: the photos of a split that are on disk, and about five captions each.
 
-    :param split: train or val; the captions of test are not public.
+    The captions of the official test list are not public: with a share, val is held out of train
+    and the official list of val is test.
+
+    :param split: train, val or test.
     :param root: The folder of the data set.
     :param year: In the names of files and folders.
+    :param val_share: Of the photos of the train list that are held out for val.
+    :raises NoSplitError: If the split is test, and there is no share.
     :raises ValueError: If something of the layout is missing or an entry does not parse.
     """
-    check_split(split, ('train', 'val'))
-    path = find_file(root, f'annotations/captions_{split}{year}.json', layout=LAYOUT)
-    folder = find_folder(root, f'{split}{year}', layout=LAYOUT)
+    check_split(split)
+    official = official_split(split, val_share)
+    if official == 'test':
+        raise NoSplitError(
+            "split 'test': the captions of COCO's test list are not public. With val_share above "
+            '0, 0.1 say, val is held out of train and test is the official validation list.'
+        )
+    path = find_file(root, f'annotations/captions_{official}{year}.json', layout=LAYOUT)
+    folder = find_folder(root, f'{official}{year}', layout=LAYOUT)
     found = read_coco_captions(path)
     table = gather(
         ((found.names[i], caption) for i, said in found.captions.items() for caption in said),
@@ -63,6 +76,8 @@ def read_coco_split(split: str, *, root: str, year: str = '2017') -> Captions:
     )
     paths = {name: folder / name for name in names_in(folder)}
     names = [found.names[image_id] for image_id in sorted(found.names)]
+    if official == 'train' and val_share:
+        names = [name for name in names if is_held_out(name, val_share) == (split == 'val')]
     return join_captions(names, paths, table, LAYOUT)
 
 

@@ -48,7 +48,7 @@ def read_flickr8k(
     ids: str | None = None,
 ) -> Captions:
     """
-    Read the images of a split that are on disk, and their five captions each.
+    Flickr8k: the images of a split that are on disk, and their five captions each.
 
     Captions are as in the file: words apart by blanks, and mostly a full stop at the end.
 

@@ -45,7 +45,7 @@ def read_msvd(
     sources: tuple[str, ...] | None = None,
 ) -> Captions:
     """
-    Read the clips of a split that are on disk, and their captions.
+    MSVD, also called YouTube2Text: the clips of a split that are on disk, and their captions.
 
     Clips have the ids of YouTube or, as in some copies, are named vid1 to vid1970. All captions of
     a clip are in its one split. The split is the common one of 1,200, 100 and 670 clips by their

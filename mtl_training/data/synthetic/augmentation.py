@@ -5,14 +5,16 @@ from mtl_training.data.synthetic.shapes import Image
 import numpy as np
 
 
-def augmented(frames: Image, rng: np.random.Generator) -> tuple[Image, bool]:
+def augmented(
+    frames: Image, rng: np.random.Generator, *, may_mirror: bool = True
+) -> tuple[Image, bool]:
     """
     Vary mirror, crop, light and colour, all frames alike.
 
     :param frames: uint8 ``[T, H, W, 3]``.
     :return: The new frames, and whether they are mirrored: their label may have to change.
     """
-    flipped = bool(rng.random() < 0.5)
+    flipped = bool(rng.random() < 0.5) and may_mirror
     return recoloured(_cropped(frames, rng, flipped), rng), flipped
 
 

@@ -115,7 +115,7 @@ class SyntheticClips(torch.utils.data.Dataset[ClipSample]):
         ]
         self._frames: Image | None = None
         if cache_dir is not None:
-            self._frames = load_or_render(Path(cache_dir), self._name(), self, workers)
+            self._frames = load_or_render(Path(cache_dir), self.name(), self, workers)
 
     def __len__(self) -> int:
         """Return the number of clips."""
@@ -123,17 +123,26 @@ class SyntheticClips(torch.utils.data.Dataset[ClipSample]):
 
     def __getitem__(self, index: int) -> ClipSample:
         """Return one clip."""
+        frames, flipped = self.varied(self.plain(index)[0], may_mirror=True)
+        target = self._targets[index]
+        if flipped:
+            label = self.labels[target]
+            target = self.labels.index(FLIP_LABELS.get(label, label))
+        return ClipSample(torch.from_numpy(frames), target, index)
+
+    def plain(self, index: int) -> tuple[Image, int]:
+        """Return the frames of a clip before they are varied, and the number of the clip."""
         if not 0 <= index < len(self):
             raise IndexError(f'index must be from 0 to {len(self) - 1}, got {index}.')
         frames = self.render(index) if self._frames is None else np.array(self._frames[index])
-        target = self._targets[index]
-        if self.augment:
-            rng = np.random.default_rng(int(torch.randint(2**62, ()).item()))
-            frames, flipped = augmented(frames, rng)
-            if flipped:
-                label = self.labels[target]
-                target = self.labels.index(FLIP_LABELS.get(label, label))
-        return ClipSample(torch.from_numpy(frames), target, index)
+        return frames, index
+
+    def varied(self, frames: Image, *, may_mirror: bool) -> tuple[Image, bool]:
+        """Return another clip that shows the same, and whether it is mirrored, if varied."""
+        if not self.augment:
+            return frames, False
+        rng = np.random.default_rng(int(torch.randint(2**62, ()).item()))
+        return augmented(frames, rng, may_mirror=may_mirror)
 
     def counts(self) -> list[int]:
         """Return the number of clips of each label."""
@@ -176,7 +185,8 @@ class SyntheticClips(torch.utils.data.Dataset[ClipSample]):
         frames = render(self.scene(index), self.times(index), large).frames
         return np.stack([halved(frame) for frame in frames])
 
-    def _name(self) -> str:
+    def name(self) -> str:
+        """Return the name of the clips in a cache, which says all that they depend on."""
         # The labels decide what is performed: in another order, other clips.
         labels = f'{crc32(repr(self.labels).encode()):08x}'
         parts = [

@@ -1,4 +1,4 @@
-"""Clips of any list of videos, read, repaired, kept and varied."""
+"""Clips of any list of videos and pictures, read, repaired, kept and varied."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from mtl_training.data.videos.index import ClipEntry, ClipIndex
 from mtl_training.data.videos.probing import Prober
 from mtl_training.data.videos.problems import problem_log
 from mtl_training.data.videos.reading import ClipReader
-from mtl_training.data.videos.sampling import sample_times, WINDOWS
+from mtl_training.data.videos.sampling import num_windows, sample_times, WINDOWS
 import torch
 
 _LOGGER = logging.getLogger(__name__)
@@ -23,11 +23,11 @@ _MAX_NAMED = 5
 
 class VideoClips:
     """
-    Clips of videos and of folders of pictures, as any list of them names.
+    Clips of videos, of folders of pictures and of single ones, as any list of them names.
 
-    What can't be decoded at all is left out at the start; what is damaged later is repaired with
-    the good frames beside, and another clip of the same class stands in for one that is gone.
-    Each is told once.
+    A single picture stands still for all frames of its clip. What can't be decoded at all is left
+    out at the start; what is damaged later is repaired with the good frames beside, and another
+    clip of the same class stands in for one that is gone. Each is told once.
     """
 
     def __init__(
@@ -43,6 +43,7 @@ class VideoClips:
         crop: tuple[int, int] | None = None,
         window: str = 'clip',
         num_clips: int | None = None,
+        clip_every: int | None = None,
         cache_dir: str | None = None,
         cache_gb: float = 100.0,
         augment: bool = False,
@@ -68,6 +69,8 @@ class VideoClips:
             the training split, the middle in the others; a shorter video over its whole length.
             whole: frames spread evenly over all of it, as papers do it.
         :param num_clips: Use only so many of them, spread over the list.
+        :param clip_every: Give so many clips of each video that there are at most this many
+            frames from one to the next; ``None``: one of each.
         :param cache_dir: Folder for decoded clips, which may be shared; ``None``: decode anew.
         :param cache_gb: Most that the folder may hold, in GB; what comes after is not kept.
         :param augment: Vary the clips of the training split, as the settings below say; see
@@ -81,6 +84,10 @@ class VideoClips:
             raise ValueError(f'crop {list(crop)} is larger than size {list(size)}.')
         if num_clips is not None and num_clips < 1:
             raise ValueError(f'num_clips must be at least 1, got {num_clips}.')
+        if clip_every is not None and clip_every < 1:
+            raise ValueError(f'clip_every must be at least 1, got {clip_every}.')
+        if clip_every is not None and window != 'clip':
+            raise ValueError(f"clip_every needs window 'clip', got {window!r}.")
         if not cache_gb > 0:
             raise ValueError(f'cache_gb must be positive, got {cache_gb}.')
         augmentation = ClipAugmentation(crop_scale, brightness, contrast, saturation, hue, mirror)
@@ -98,7 +105,15 @@ class VideoClips:
         entries = index.entries
         if num_clips is not None and num_clips < len(entries):
             entries = [entries[i * len(entries) // num_clips] for i in range(num_clips)]
-        self.entries, self.facts = self._decodable(prober, entries)
+        found = [
+            (entry, facts, (i, count))
+            for entry, facts in self._decodable(prober, entries)
+            for count in [num_windows(facts, clip_seconds, clip_every)]
+            for i in range(count)
+        ]
+        self.entries = [entry for entry, _, _ in found]
+        self.facts = [facts for _, facts, _ in found]
+        self._parts = [part for _, _, part in found]
         self._report_never_shown()
 
     def __len__(self) -> int:
@@ -106,17 +121,49 @@ class VideoClips:
 
     def __getitem__(self, index: int) -> ClipSample:
         label = self.entries[index].label
-        frames = self._frames(index)
-        if self._augmentation is not None:
-            frames, is_mirrored = self._augmentation(
-                frames, crop=self._crop, may_mirror=self._mirrored[label] is not None
-            )
-            mirrored = self._mirrored[label]
-            label = mirrored if is_mirrored and mirrored is not None else label
+        mirrored = self._mirrored[label]
+        frames, is_mirrored = self.varied(self.plain(index)[0], may_mirror=mirrored is not None)
+        if is_mirrored and mirrored is not None:
+            label = mirrored
         return ClipSample(torch.from_numpy(frames), label, index)
 
+    def plain(self, index: int) -> tuple[Frame, int]:
+        """
+        Return the frames of a clip before they are varied, uint8 ``[T, h, w, 3]``.
+
+        :return: With the number of the clip that they are of: another one where it is gone.
+        :raises VideoError: If no clip that may stand in for it decodes any more.
+        """
+        for other in self._stand_ins(index):
+            try:
+                frames = self._sampled(other)
+            except (VideoError, OSError) as error:
+                last = error
+                continue
+            if other != index:
+                path = self.entries[index].path
+                self._problems.tell(
+                    path, 'replaced', f"gone since the start, by '{self.entries[other].path}'"
+                )
+            return frames, other
+        label = self.entries[index].label
+        where = f"class '{self.labels[label]}'" if self.labels else f"task '{self.task}'"
+        raise VideoError(f'none of the videos of {where} can be decoded any more: {last}')
+
+    def varied(self, frames: Frame, *, may_mirror: bool) -> tuple[Frame, bool]:
+        """Return another clip that shows the same, and whether it is mirrored, in training."""
+        if self._augmentation is None:
+            return frames, False
+        return self._augmentation(frames, crop=self._crop, may_mirror=may_mirror)
+
     def describe(self, index: int) -> str:
-        """Return the file of a clip, and its frames if they are a part of it."""
+        """Return the file of a clip, and which part of it the clip is, if it is one."""
+        number, count = self._parts[index]
+        part = f', clip {number + 1} of {count}' if count > 1 else ''
+        return f'{self.video_of(index)}{part}'
+
+    def video_of(self, index: int) -> str:
+        """Return the file of a clip, and its frames where the list names a part of it."""
         path, frames = self.entries[index].path, self.entries[index].frames
         return str(path) if frames is None else f'{path}, frames {frames[0]} to {frames[1] - 1}'
 
@@ -137,22 +184,21 @@ class VideoClips:
 
     def _decodable(
         self, prober: Prober, entries: list[ClipEntry]
-    ) -> tuple[list[ClipEntry], list[VideoFacts]]:
-        good, known = [], []
+    ) -> list[tuple[ClipEntry, VideoFacts]]:
+        good = []
         for entry, facts in zip(entries, prober.facts(entries)):
             if isinstance(facts, VideoError):
                 self._problems.tell(entry.path, 'left out', str(facts))
                 continue
             if facts.problem:
                 self._problems.tell(entry.path, 'repaired', facts.problem)
-            good.append(entry)
-            known.append(facts)
+            good.append((entry, facts))
         if not good:
             raise ValueError(
                 f"task '{self.task}', split '{self.split}': none of its videos can be decoded, "
                 f'of {len(entries)} such as {entries[0].path if entries else "none"}.'
             )
-        return good, known
+        return good
 
     def _report_never_shown(self) -> None:
         shown = {entry.label for entry in self.entries}
@@ -166,28 +212,12 @@ class VideoClips:
 
     # -- One clip ----------------------------------------------------------------------------
 
-    def _frames(self, index: int) -> Frame:
-        """Return the frames of a clip, or of the next one of its class if it is gone."""
-        for other in self._stand_ins(index):
-            try:
-                frames = self._sampled(other)
-            except (VideoError, OSError) as error:
-                last = error
-                continue
-            if other != index:
-                path = self.entries[index].path
-                self._problems.tell(
-                    path, 'replaced', f"gone since the start, by '{self.entries[other].path}'"
-                )
-            return frames
-        name = self.labels[self.entries[index].label]
-        raise VideoError(f"none of the videos of class '{name}' can be decoded any more: {last}")
-
     def _stand_ins(self, index: int) -> Iterator[int]:
         label = self.entries[index].label
         for offset in range(len(self)):
             other = (index + offset) % len(self)
-            if self.entries[other].label == label:
+            # Without classes, a clip brings along what is true of it.
+            if not self.labels or self.entries[other].label == label:
                 yield other
 
     def _sampled(self, index: int) -> Frame:
@@ -198,6 +228,7 @@ class VideoClips:
             window=self._window,
             clip_seconds=self._clip_seconds,
             is_random=self.split == 'train',
+            part=self._parts[index],
         )
         return self._read(self.entries[index], facts, times_sec)
 

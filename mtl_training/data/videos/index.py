@@ -31,7 +31,8 @@ class ClipIndex:
     """
     The clips of one split of a data set, before any of them is opened.
 
-    :param labels: Names of the classes, in the order of the data set's own numbers.
+    :param labels: Names of the classes, in the order of the data set's own numbers; none where
+        the label of an entry is its own number in the list of what is shown, as of captions.
     :param entries: In the order of the data set's own lists.
     :param missing: What its lists name and the disk lacks.
     :param unused: What lies where clips do and is none.

@@ -1,4 +1,4 @@
-"""Clips that are folders of numbered pictures."""
+"""Clips that are folders of numbered pictures, or one picture that stands still."""
 
 from __future__ import annotations
 
@@ -20,8 +20,12 @@ def list_pictures(folder: Path) -> list[Path]:
     """
     Return the pictures of a folder by the last number in their names, as people count.
 
+    A file that is a picture is all there is of a clip that stands still.
+
     :raises VideoError: If the folder is gone.
     """
+    if is_still(folder):
+        return [folder]
     try:
         with os.scandir(folder) as entries:
             names = [e.name for e in entries if is_picture(e.name)]
@@ -33,6 +37,16 @@ def list_pictures(folder: Path) -> list[Path]:
 def is_picture(name: str) -> bool:
     """Tell whether a file is a picture by its name; hidden ones are not looked at."""
     return not name.startswith('.') and os.path.splitext(name)[1].lower() in SUFFIXES
+
+
+def is_still(path: Path) -> bool:
+    """Tell whether a clip is one picture that stands still."""
+    return is_picture(path.name) and not path.is_dir()
+
+
+def shows_pictures(path: Path) -> bool:
+    """Tell whether a clip is made of pictures: it is a video otherwise."""
+    return path.is_dir() or is_picture(path.name)
 
 
 def _number(name: str) -> tuple[int, str]:
@@ -57,7 +71,7 @@ def probe_pictures(folder: Path, frames: tuple[int, int] | None, rate_hz: float)
         )
     if all(_read(path) is None for path in pictures):
         raise VideoError(f"'{folder}' holds no picture that can be decoded.")
-    problem = 'holds a single frame' if count == 1 else ''
+    problem = 'holds a single frame' if count == 1 and not is_still(folder) else ''
     if end > count:
         problem = f'its frames from {first} to {end} end at {count}'
     end = min(end, count)

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 from mtl_training.data.decoding import probe, VideoError, VideoFacts
 from mtl_training.data.videos.index import ClipEntry
-from mtl_training.data.videos.pictures import list_pictures, probe_pictures
+from mtl_training.data.videos.pictures import list_pictures, probe_pictures, shows_pictures
 from mtl_training.data.videos.problems import problem_log
 from rich.console import Console
 from rich.progress import track
@@ -28,10 +28,15 @@ _WAIT_SEC = 60.0
 _AT_ONCE = 256
 
 
-def default_index() -> Path:
-    """Return where what is known is kept, in the folder that the user has for such things."""
+def user_cache() -> Path:
+    """Return the folder that the user has for what can be found out again."""
     folder = os.environ.get('XDG_CACHE_HOME') or '~/.cache'
-    return Path(folder).expanduser() / 'mtl_training' / f'videos_{_VERSION}.sqlite'
+    return Path(folder).expanduser() / 'mtl_training'
+
+
+def default_index() -> Path:
+    """Return where what is known is kept."""
+    return user_cache() / f'videos_{_VERSION}.sqlite'
 
 
 class ProbeIndex:
@@ -152,7 +157,7 @@ class Prober:
 
     def _probe(self, entry: ClipEntry) -> Any:
         try:
-            if entry.path.is_dir():
+            if shows_pictures(entry.path):
                 return probe_pictures(entry.path, entry.frames, self._rate_hz)
             return probe(entry.path, entry.frames)
         except VideoError as error:

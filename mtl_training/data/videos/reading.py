@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from mtl_training.data.decoding import decode_range, Frame, read_frames, VideoFacts
 from mtl_training.data.videos.clip_cache import cache_key, CachedClip, CacheFullError, ClipCache
 from mtl_training.data.videos.index import ClipEntry
-from mtl_training.data.videos.pictures import read_pictures
+from mtl_training.data.videos.pictures import read_pictures, shows_pictures
 from mtl_training.data.videos.probing import Prober
 from mtl_training.data.videos.problems import problem_log
 from mtl_training.data.videos.scaling import FrameScaler, VERSION
@@ -50,7 +50,7 @@ class ClipReader:
         if self._cache is not None and (cached := self._cached(self._cache, entry, facts)):
             return cached.frames[nearest_frames(cached.times_sec, times_sec)]
         damage: list[str] = []
-        if entry.path.is_dir():
+        if shows_pictures(entry.path):
             places = nearest_frames(self._picture_times(facts), times_sec)
             frames = self._pictures(entry, facts, places, damage)
         else:
@@ -86,7 +86,7 @@ class ClipReader:
         return cache_key(
             content=self._prober.content_hash(entry.path),
             range=facts[:3],
-            rate_hz=self._rate_hz if entry.path.is_dir() else None,
+            rate_hz=self._rate_hz if shows_pictures(entry.path) else None,
             size=self._size,
             fit=self._fit,
             version=VERSION,
@@ -95,7 +95,7 @@ class ClipReader:
     def _decoded(
         self, entry: ClipEntry, facts: VideoFacts, damage: list[str]
     ) -> Iterator[tuple[float, Frame]]:
-        if not entry.path.is_dir():
+        if not shows_pictures(entry.path):
             within = (facts.first_sec, facts.last_sec)
             for time_sec, frame in decode_range(entry.path, within, damage.append):
                 yield time_sec, self._scaler(frame)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 import inspect
-from typing import Any
+from typing import Any, TypeVar
 
 from mtl_training.data.video_sets.folder import folder
 from mtl_training.data.video_sets.hmdb51 import hmdb51
@@ -19,6 +19,7 @@ from mtl_training.data.videos.clips import VideoClips
 from mtl_training.data.videos.index import ClipIndex
 from mtl_training.tables import call_with, choose, nearest
 
+T = TypeVar('T')
 # Called as function(split, **settings).
 VIDEO_SETS: dict[str, Callable[..., ClipIndex]] = {
     'folder': folder,
@@ -51,7 +52,23 @@ def build_index(
     :raises ValueError: If the data set or a setting is unknown, or the data set is not there in
         the layout that it has.
     """
-    own, read = index_settings(dataset), list(inspect.signature(VideoClips).parameters)[3:]
+    return call_with_own(choose(VIDEO_SETS, dataset, 'dataset'), split, settings, where)
+
+
+def call_with_own(
+    function: Callable[..., T], split: str, settings: Mapping[str, Any], where: str
+) -> tuple[T, dict[str, Any]]:
+    """
+    Call a function that lists a data set with those of the settings that are its own.
+
+    :param function: Called as ``function(split, **settings)``.
+    :param settings: Its own, and those of :class:`VideoClips`.
+    :param where: What is being built, for messages.
+    :return: What it lists, and the settings of the pipeline.
+    :raises ValueError: If a setting is unknown, or the data set is not there.
+    """
+    own = list(inspect.signature(function).parameters)[1:]
+    read = list(inspect.signature(VideoClips).parameters)[3:]
     if unknown := [name for name in settings if name not in (*own, *read)]:
         near = nearest(unknown[0], [*own, *read])
         raise ValueError(
@@ -61,7 +78,7 @@ def build_index(
         )
     rest = {name: value for name, value in settings.items() if name not in own}
     chosen = {name: value for name, value in settings.items() if name in own}
-    return call_with(VIDEO_SETS[dataset], where, (split,), chosen), rest
+    return call_with(function, where, (split,), chosen), rest
 
 
 def build_clips(
