@@ -1,8 +1,9 @@
 """
 Perception of people for human-robot interaction: what runs on the robot.
 
-Rooms, and who may import whom: ``ros -> runtime -> network``; :mod:`mtl_perception.checkpoint`
-reads and writes the one file format that crosses from training to the robot.
+Rooms, and who may import whom: ``ros -> runtime -> sentences -> network``;
+:mod:`mtl_perception.checkpoint` reads and writes the one file format that crosses from training to
+the robot, :mod:`mtl_perception.sentences` places sentences where clips are embedded.
 """
 
 from pkgutil import extend_path

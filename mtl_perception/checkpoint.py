@@ -9,17 +9,16 @@ The entry ``mtl_perception`` of the metadata is a JSON document: ``format_versio
 from __future__ import annotations
 
 from collections.abc import Mapping
-import contextlib
 from dataclasses import dataclass, field
 import json
 import os
 from pathlib import Path
 from pickle import UnpicklingError
-import secrets
 import stat
 import struct
 from typing import Any, NoReturn
 
+from mtl_perception.atomic_file import write_atomically
 from mtl_perception.network import from_mapping, MultiTaskNetwork, NetworkConfig, to_mapping
 from safetensors import safe_open, SafetensorError
 from safetensors.torch import save
@@ -350,27 +349,3 @@ def _to_json(path: Path, document: Mapping[str, Any]) -> str:
 
 def _refuse_constant(constant: str) -> NoReturn:
     raise ValueError(f'{constant} is no JSON value')
-
-
-def write_atomically(path: Path, data: bytes) -> None:
-    """
-    Write a file so that at every moment the path holds the old one or the new one, whole.
-
-    :raises OSError: If it can't be written; the old file stays.
-    """
-    temporary = path.with_name(f'.{path.name}.{secrets.token_hex(4)}.tmp')
-    try:
-        with temporary.open('xb') as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-        # The new name is on disk only once its folder is.
-        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink()

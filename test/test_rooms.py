@@ -11,15 +11,27 @@ FILES = sorted([*ROOT.glob('mtl_perception/**/*.py'), *ROOT.glob('mtl_training/*
 # What each room may import of ours; every room may import itself.
 ALLOWED = {
     'mtl_perception.network': set(),
-    'mtl_perception.checkpoint': {'mtl_perception.network'},
-    'mtl_perception.runtime': {'mtl_perception.network', 'mtl_perception.checkpoint'},
+    'mtl_perception.atomic_file': set(),
+    'mtl_perception.sentences': {'mtl_perception.network', 'mtl_perception.atomic_file'},
+    'mtl_perception.checkpoint': {'mtl_perception.network', 'mtl_perception.atomic_file'},
+    'mtl_perception.runtime': {
+        'mtl_perception.network',
+        'mtl_perception.checkpoint',
+        'mtl_perception.sentences',
+    },
     'mtl_perception.ros': {
         'mtl_perception.network',
         'mtl_perception.checkpoint',
         'mtl_perception.runtime',
+        'mtl_perception.sentences',
         'mtl_perception.msg',
     },
-    'mtl_training': {'mtl_perception.network', 'mtl_perception.checkpoint'},
+    'mtl_training': {
+        'mtl_perception.network',
+        'mtl_perception.checkpoint',
+        'mtl_perception.atomic_file',
+        'mtl_perception.sentences',
+    },
 }
 ROS = {'rclpy', 'ament_index_python', 'launch', 'launch_ros', 'rosidl_runtime_py'}
 
