@@ -12,6 +12,7 @@ from mtl_perception.network.backbones import BACKBONES
 from mtl_perception.network.sharing import SHARING
 from mtl_training.arguments import OneLineParser
 from mtl_training.costs import CostSettings, sharing_costs
+from mtl_training.data.caption_sets import CAPTION_DATASETS
 from mtl_training.data.loading import DATASETS, FRAME_DATASETS
 from mtl_training.regimes import REGIMES
 from mtl_training.tables import summary
@@ -34,6 +35,7 @@ TABLES: dict[str, Mapping[str, Any]] = {
     'weighting': WEIGHTINGS,
     'regimes': REGIMES,
     'datasets': DATASETS,
+    'datasets of captions': CAPTION_DATASETS,
     'datasets of frames': FRAME_DATASETS,
 }
 COST_COLUMNS = {

@@ -11,10 +11,14 @@ from mtl_training.config import TrainingConfig
 from mtl_training.data.sample import describe
 from mtl_training.dataset_tools.inspection import FileFacts, inspect_file
 from mtl_training.dataset_tools.listing import (
+    captions_of_files,
     clip_index,
     frame_dataset,
+    has_captions,
     lists_videos,
     looks_at_frames,
+    multi_label_index,
+    shows_several,
     warnings_of_data,
 )
 from mtl_training.dataset_tools.processes import in_processes
@@ -100,6 +104,16 @@ def _files_of(config: TrainingConfig, task: str, split: str) -> tuple[list[Liste
             for entry in index.entries
         ]
         return found, index.missing
+    if has_captions(config, task):
+        captions = captions_of_files(config, task, split)
+        if captions is None:
+            return [], ()
+        files = [Listed(task, split, str(file.path), '') for file in captions.files]
+        return files, captions.missing
+    if shows_several(config, task):
+        pictures = multi_label_index(config, task, split).clips
+        files = [Listed(task, split, str(entry.path), '') for entry in pictures.entries]
+        return files, pictures.missing
     if not looks_at_frames(config, task):
         return [], ()
     dataset = frame_dataset(config, task, split, with_images=True)

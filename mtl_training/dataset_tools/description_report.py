@@ -51,6 +51,8 @@ def _row(described: SplitDescription) -> Iterator[str]:
     yield from (described.task, described.split, described.dataset, str(len(described.labels)))
     people = described.people.get('people')
     samples = f'{described.num_samples:,} {described.unit}'
+    captions = described.captions.get('sentences')
+    samples += '' if captions is None else f', {captions:,} captions'
     yield samples if people is None else f'{samples}, {people:,} people'
     if described.counts:
         low, middle, high = spread(described.counts)
@@ -72,6 +74,9 @@ def notes_of(found: Sequence[SplitDescription]) -> list[str]:
             shown = ', '.join(f"'{name}'" for name in described.missing_examples)
             lines.append(f'{where}: {described.missing} are missing, such as {shown}')
         lines += [f'{where}: {note}' for note in described.notes]
+        if described.captions:
+            different, words = described.captions['different'], described.captions['words']
+            lines.append(f'{where}: {different:,} different sentences, {words:,} words')
         if described.counts and len(set(described.counts)) > 1:
             shown = ', '.join(f"'{name}' ({count:,})" for name, count in fewest(described))
             lines.append(f'{where}: classes with the fewest: {shown}')
@@ -105,7 +110,10 @@ def json_of(found: Sequence[SplitDescription]) -> list[dict[str, Any]]:
     for described in found:
         facts: dict[str, Any] = {
             name: getattr(described, name)
-            for name in ('task', 'split', 'dataset', 'unit', 'num_samples', 'missing', 'people')
+            for name in (
+                *('task', 'split', 'dataset', 'unit', 'num_samples', 'missing', 'people'),
+                'captions',
+            )
         }
         per_label = dict(zip(described.labels, described.counts or []))
         facts |= {

@@ -5,17 +5,24 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+import re
 from typing import Any
 
 from mtl_training.config import TrainingConfig
+from mtl_training.data.annotations.voc2012 import PRESENT
 from mtl_training.data.frame_sample import FrameDataset, UNKNOWN
 from mtl_training.dataset_tools.listing import (
+    captions_of_files,
     clip_index,
     frame_dataset,
+    has_captions,
     lists_videos,
     looks_at_frames,
     merged_members,
+    multi_label_index,
+    rendered_captions,
     rendered_clips,
+    shows_several,
     warnings_of_data,
 )
 
@@ -34,6 +41,7 @@ class SplitDescription:
     :param missing: What its lists name and the disk lacks; ``None`` where only ``notes`` tell.
     :param groups: Sources of which clips must stay together, as far as they have names.
     :param people: Of data sets of frames: people, regions of crowds, and joints.
+    :param captions: Of data sets of captions: sentences, different ones, and different words.
     :param members: Of each class of merged data sets, the ``part/class`` that it is made of.
     :param origins: Of each class of merged data sets, the number of clips of each part.
     :param error: Why it can't be described; all else is empty then.
@@ -50,6 +58,7 @@ class SplitDescription:
     missing_examples: list[str] = field(default_factory=list)
     groups: set[str] = field(default_factory=set)
     people: dict[str, int] = field(default_factory=dict)
+    captions: dict[str, int] = field(default_factory=dict)
     members: dict[str, list[str]] = field(default_factory=dict)
     origins: dict[str, dict[str, int]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
@@ -83,12 +92,19 @@ def _describe(described: SplitDescription, config: TrainingConfig, on_image: OnI
     task, split = described.task, described.split
     if looks_at_frames(config, task):
         _describe_frames(described, config, on_image)
+    elif has_captions(config, task):
+        _describe_captions(described, config)
+    elif shows_several(config, task):
+        pictures = multi_label_index(config, task, split)
+        described.unit, described.labels = 'images', pictures.labels
+        described.num_samples = len(pictures.flags)
+        described.counts = (pictures.flags == PRESENT).sum(0).tolist()
+        _note_missing(described, pictures.clips.missing)
     elif lists_videos(config, task):
         index, _ = clip_index(config, task, split)
         described.labels, described.counts = index.labels, index.counts()
         described.num_samples = len(index.entries)
-        described.missing = len(index.missing)
-        described.missing_examples = index.missing[:NUM_NAMED]
+        _note_missing(described, index.missing)
         described.groups = {entry.group for entry in index.entries if entry.group}
         described.members = merged_members(config, task, split)
         if described.members:
@@ -99,6 +115,33 @@ def _describe(described: SplitDescription, config: TrainingConfig, on_image: OnI
         described.labels, described.num_samples = clips.labels, len(clips)
         if hasattr(clips, 'counts'):
             described.counts = clips.counts()
+
+
+def _note_missing(described: SplitDescription, missing: Sequence[str]) -> None:
+    described.missing = len(missing)
+    described.missing_examples = [*missing[:NUM_NAMED]]
+
+
+def _describe_captions(described: SplitDescription, config: TrainingConfig) -> None:
+    task, split = described.task, described.split
+    files = captions_of_files(config, task, split)
+    if files is None:
+        clips = rendered_captions(config, task, split)
+        described.num_samples = len(clips)
+        said = [clips.sentences[row] for i in range(len(clips)) for row in clips.truths(i)]
+    else:
+        described.num_samples = len(files.files)
+        said = [sentence for file in files.files for sentence in file.captions]
+        _note_missing(described, files.missing)
+        if files.uncaptioned:
+            example = f"{len(files.uncaptioned)} have no caption, such as '{files.uncaptioned[0]}'"
+            described.notes.append(example)
+    words = {word for sentence in said for word in re.findall(r"[\w'-]+", sentence.lower())}
+    described.captions = {
+        'sentences': len(said),
+        'different': len(set(said)),
+        'words': len(words),
+    }
 
 
 def _origins(

@@ -10,13 +10,23 @@ from typing import Any
 
 from mtl_perception.network.config import FRAME_KINDS
 from mtl_training.config import SPLITS, TrainingConfig
+from mtl_training.data.annotations.captions import Captions
+from mtl_training.data.caption_sets import build_captioned, CAPTIONED_FILES
+from mtl_training.data.captioned import CaptionedClips
 from mtl_training.data.frame_sample import FrameDataset
-from mtl_training.data.loading import build_dataset, DATASETS, FRAME_DATASETS
+from mtl_training.data.loading import (
+    build_dataset,
+    DATASETS,
+    FRAME_DATASETS,
+    MULTI_LABEL_SETS,
+)
+from mtl_training.data.multi_label import MultiLabelIndex
 from mtl_training.data.sample import ClipDataset
 from mtl_training.data.video_sets.mapping import merged_names
 from mtl_training.data.videos.index import ClipIndex
-from mtl_training.data.videos.registry import build_index, VIDEO_SETS
+from mtl_training.data.videos.registry import build_index, call_with_own, VIDEO_SETS
 from mtl_training.tables import call_with, choose, nearest
+import numpy as np
 
 
 def chosen(config: TrainingConfig, task: str | None, split: str | None) -> list[tuple[str, str]]:
@@ -54,6 +64,55 @@ def clip_index(config: TrainingConfig, task: str, split: str) -> tuple[ClipIndex
     data = config.data[task]
     settings = {name: value for name, value in data.of_split(split).items() if name != 'task'}
     return build_index(data.dataset, split, settings, f"data set '{data.dataset}'")
+
+
+def has_captions(config: TrainingConfig, task: str) -> bool:
+    """Tell whether a task learns sentences."""
+    return config.network.tasks[task].kind == 'caption'
+
+
+def shows_several(config: TrainingConfig, task: str) -> bool:
+    """Tell whether the pictures of a task show several of its classes each."""
+    return not has_captions(config, task) and config.data[task].dataset in MULTI_LABEL_SETS
+
+
+def captions_of_files(config: TrainingConfig, task: str, split: str) -> Captions | None:
+    """
+    Return the captioned files of a split; nothing if they are rendered.
+
+    :raises ValueError: If the data set is not there in the layout that it has.
+    """
+    data = config.data[task]
+    if data.dataset not in CAPTIONED_FILES:
+        return None
+    where = f"data set '{data.dataset}'"
+    return call_with_own(CAPTIONED_FILES[data.dataset], split, data.of_split(split), where)[0]
+
+
+def rendered_captions(config: TrainingConfig, task: str, split: str) -> CaptionedClips:
+    """
+    Return rendered clips and their sentences, without embeddings; no cache is filled for it.
+
+    :raises ValueError: If the data set or a setting is unknown.
+    """
+    data = config.data[task]
+    settings = {**data.of_split(split), 'cache_dir': None}
+    where = f"data set '{data.dataset}'"
+    return build_captioned(
+        data.dataset, task, split, settings, lambda s: np.zeros((len(s), 1), np.float32), where
+    )
+
+
+def multi_label_index(config: TrainingConfig, task: str, split: str) -> MultiLabelIndex:
+    """
+    Return the pictures of a split that show several classes.
+
+    :raises ValueError: If the data set is not there in the layout that it has.
+    """
+    data = config.data[task]
+    settings = {name: value for name, value in data.of_split(split).items() if name != 'task'}
+    where = f"data set '{data.dataset}'"
+    return call_with_own(MULTI_LABEL_SETS[data.dataset], split, settings, where)[0]
 
 
 def rendered_clips(config: TrainingConfig, task: str, split: str) -> ClipDataset:
