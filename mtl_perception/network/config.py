@@ -23,10 +23,15 @@ INPUTS = {
     'resnet3d': 'clip',
     'resnet3d_pooled': 'clip',
     'resnet3d_zero_pad': 'clip',
+    'c3d': 'clip',
+    'vgg': 'clip',
+    'resnet_image': 'clip',
     'resnet2d': 'frame',
 }
 BACKBONES = tuple(INPUTS)
-NORMS = ('batch', 'group')
+NORMS = ('batch', 'group', 'none')
+# Depth and norm, as published; ResNets have the others.
+PUBLISHED = {'c3d': (11, 'none'), 'vgg': (16, 'none')}
 # The branch of single frames: boxes and joints from its trunk, then whose joints they are, and
 # what each person does.
 FRAME_KINDS = ('detection', 'keypoints', 'association', 'activity')
@@ -82,20 +87,25 @@ class TrunkConfig:
     """One trunk: its backbone, its input, and how the tasks it feeds share it."""
 
     backbone: str = 'resnet3d'
-    depth: int = 18
+    depth: int = 0  # 0 becomes 18 for a ResNet, 16 for VGG and 11 for C3D
     width: int = 64  # channels of the stem and of the first stage
-    norm: str = 'batch'  # or 'group': each clip by itself, the same in training and evaluation
+    # 'group': each clip by itself, the same in training and evaluation; '' becomes what the
+    # published network has: 'batch' for a ResNet, 'none' for VGG and C3D.
+    norm: str = ''
     norm_eps: float = 1e-5  # of batch norms in a frame trunk
     sharing: str = 'hard'
     sharing_settings: dict[str, Any] = field(default_factory=dict)
     num_frames: int = 32
-    clip_seconds: float = 2.0  # first to last frame of a clip
+    clip_seconds: float = 2.0  # first to last frame of a clip; of one frame it means nothing
     subtract_mean: bool = False  # of each clip over time: what does not move becomes zero
     preprocessing: PreprocessingConfig = PreprocessingConfig()
 
     def __post_init__(self) -> None:
         if self.backbone not in BACKBONES:
             raise ValueError(f'backbone must be one of {BACKBONES}, got {self.backbone!r}.')
+        depth, norm = PUBLISHED.get(self.backbone, (18, 'batch'))
+        object.__setattr__(self, 'depth', self.depth or depth)
+        object.__setattr__(self, 'norm', self.norm or norm)
         if not 1 <= self.width <= MAX_WIDTH:
             raise ValueError(f'width must be from 1 to {MAX_WIDTH}, got {self.width}.')
         if self.norm not in NORMS:
@@ -105,6 +115,8 @@ class TrunkConfig:
         # Written so that NaN is refused too.
         if not 0 < self.clip_seconds < float('inf'):
             raise ValueError(f'clip_seconds must be positive, got {self.clip_seconds}.')
+        if self.subtract_mean and self.num_frames == 1:
+            raise ValueError('subtract_mean must not be set for num_frames 1: nothing is left.')
         if not 0 <= self.norm_eps < 1:
             raise ValueError(f'norm_eps must lie in [0, 1), got {self.norm_eps}.')
         if self.input == 'frame':

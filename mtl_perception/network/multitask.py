@@ -286,6 +286,11 @@ def _build_trunk(config: TrunkConfig, tasks: list[str]) -> SharingMethod:
         backbone = ResNet2d(config.depth, config.width, config.norm_eps)
         return FrameTrunk(backbone, tasks)
     make_trunk = partial(
-        build_backbone, config.backbone, depth=config.depth, width=config.width, norm=config.norm
+        build_backbone,
+        config.backbone,
+        depth=config.depth,
+        width=config.width,
+        norm=config.norm,
+        clip_size=(config.num_frames, *config.preprocessing.size),
     )
     return build_sharing(config.sharing, make_trunk, tasks, **config.sharing_settings)

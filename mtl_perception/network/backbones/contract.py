@@ -16,6 +16,9 @@ class StagedBackbone(nn.Module, ABC):
     """
 
     feature_dim: int
+    # Frames, height and width of clips that it can take: any, unless it has fully connected
+    # layers. These halve without a remainder.
+    clip_size: tuple[int, int, int] = (16, 64, 64)
 
     @abstractmethod
     def stages(self) -> list[tuple[str, nn.Module]]:

@@ -49,7 +49,7 @@ class ResNet2d(nn.Module):
         channels = width
         self.channels: list[int] = []  # of C2 to C5, of strides 4, 8, 16 and 32
         for i, count in enumerate(counts):
-            layer = _layer(block, channels, width * 2**i, count, 1 if i == 0 else 2, norm)
+            layer = make_layer(block, channels, width * 2**i, count, 1 if i == 0 else 2, norm)
             setattr(self, f'layer{i + 1}', layer)
             channels = width * 2**i * block.expansion
             self.channels.append(channels)
@@ -77,7 +77,7 @@ class ResNet2d(nn.Module):
         return maps
 
 
-def _layer(
+def make_layer(
     block: Block,
     in_channels: int,
     planes: int,
@@ -85,6 +85,7 @@ def _layer(
     stride: int,
     norm: Callable[[int], nn.Module],
 ) -> nn.Sequential:
+    """Return blocks of which the first has the stride, and a shortcut that fits if need be."""
     channels = planes * block.expansion
     shortcut = None
     if stride != 1 or in_channels != channels:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import cast
 
 from mtl_perception.network.backbones import StagedBackbone
 from mtl_perception.network.backbones.convolution import Conv3d
@@ -17,6 +18,10 @@ from mtl_perception.network.sharing.stages import (
 )
 import torch
 from torch import nn, Tensor
+from torch.nn.functional import adaptive_avg_pool3d
+from torch.nn.modules.batchnorm import _BatchNorm
+
+Size = tuple[int, int, int]
 
 
 class StageAttention(nn.Module):
@@ -42,9 +47,9 @@ class StageAttention(nn.Module):
         self.passage: nn.Module | None = None
         if before is not None:
             width += first[0]
-            stride = (before[1] // first[1], before[2] // first[2], before[3] // first[3])
+            stride = tuple(min(2, old // new) for old, new in zip(before[1:], first[1:]))
             self.passage = nn.Sequential(
-                Conv3d(before[0], first[0], 3, stride=stride, padding=1, bias=False),
+                Conv3d(before[0], first[0], 3, stride=cast(Size, stride), padding=1, bias=False),
                 make_norm(first[0]),
                 nn.ReLU(inplace=True),
             )
@@ -69,6 +74,10 @@ class StageAttention(nn.Module):
         passed: dict[str, Tensor] = {}
         if self.passage is not None:
             merged = self.passage(torch.cat([before[task] for task in rows]))
+            if merged.shape[2:] != first.shape[2:]:
+                # Trunks with poolings leave out the last of an odd number of pixels, and what
+                # enters a fully connected layer becomes one.
+                merged = adaptive_avg_pool3d(merged, cast(Size, first.shape[2:]))
             passed = dict(zip(rows, merged.split([len(before[task]) for task in rows])))
         attended = {}
         for task, own in rows.items():
@@ -86,7 +95,9 @@ class MTAN(RowSharing):
     the stage's first and last block, g and h convolutions 1x1x1 of the task, and f a 3x3x3
     convolution that all tasks share, absent at the first stage. Where the paper pools after f,
     f has the stride of the stage here, as trunks shrink maps themselves: cheaper, and right for
-    sizes that are not even. The features of a task are the pooled A of the last stage.
+    sizes that are not even. Only where the stage shrinks them otherwise, as poolings of odd sizes
+    and fully connected layers do, the mean of what is left is taken after f. The features of a
+    task are the pooled A of the last stage.
     """
 
     def __init__(
@@ -96,7 +107,7 @@ class MTAN(RowSharing):
         private_stages: Sequence[str] | None = ('layer3', 'layer4'),
     ) -> None:
         """
-        Build the trunk and the attention, whose norms are of the trunk's kind.
+        Build the trunk and the attention, whose norms are of the trunk's kind, or else groups'.
 
         :param private_stages: The last stages of the backbone, those with attention; None for all
             of them, as in the paper: the early ones are the costly ones.
@@ -146,4 +157,5 @@ def _ends(blocks: Sequence[str], stage: str) -> tuple[str, str]:
 
 
 def _norm_of(trunk: StagedBackbone) -> str:
-    return 'group' if any(isinstance(m, nn.GroupNorm) for m in trunk.modules()) else 'batch'
+    # Trunks without norms treat each clip by itself too.
+    return 'batch' if any(isinstance(m, _BatchNorm) for m in trunk.modules()) else 'group'

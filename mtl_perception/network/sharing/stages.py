@@ -51,8 +51,8 @@ def split_names(
 
 def block_shapes(trunk: StagedBackbone) -> dict[str, tuple[int, ...]]:
     """Return the output shape of every block for one clip size, ``(C, T, H, W)``."""
-    # Shapes alone: the meta device computes nothing. These sizes halve without a remainder.
-    x = torch.empty(1, 3, 16, 64, 64, device='meta')
+    # Shapes alone: the meta device computes nothing.
+    x = torch.empty(1, 3, *trunk.clip_size, device='meta')
     shapes = {}
     for name, block in copy.deepcopy(trunk).to('meta').eval().blocks():
         x = block(x)
