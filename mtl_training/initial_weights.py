@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from mtl_perception.checkpoint import read_state_dict
 from mtl_perception.network.multitask import MultiTaskNetwork
-from mtl_perception.network.torchvision_weights import kind_of, KINDS, load_torchvision_weights
+from mtl_perception.network.torchvision_weights import (
+    backbones_for,
+    kind_of,
+    KINDS,
+    load_torchvision_weights,
+)
 from mtl_training.config import TrainingConfig
 from mtl_training.initial_checkpoint import trunks_of
 from mtl_training.optimisation import freeze_stages
@@ -14,8 +19,8 @@ def initialise(network: MultiTaskNetwork, config: TrainingConfig) -> None:
     """
     Load the initial weights that the config names, and freeze the stages that it leaves out.
 
-    Weights go into the trunks that look at what their file is for, clips or frames. The stages of
-    trunks that get none all train. Trunks that ``init_checkpoint`` is to bring count as theirs.
+    Weights go into the trunks with a backbone that their file is for. The stages of trunks that
+    get none all train. Trunks that ``init_checkpoint`` is to bring count as theirs.
 
     :raises ValueError: If the weights can't be read or do not fit, or a stage does not exist.
     """
@@ -34,11 +39,11 @@ def _load(network: MultiTaskNetwork, path: str) -> list[str]:
     """Load the weights of a file into all trunks for which it is, and return their names."""
     weights = read_state_dict(path)
     kind = kind_of(weights)
-    trunks = [n for n in network.trunks if network.config.trunks[n].input == KINDS[kind]]
+    trunks = [n for n in network.trunks if network.config.trunks[n].backbone in KINDS[kind]]
     if not trunks:
         raise ValueError(
-            f"init_weights '{path}' are of a {kind}, for {KINDS[kind]}s; no trunk of the network "
-            'looks at them.'
+            f"init_weights '{path}' are of a {kind}, for the backbone {backbones_for(kind)}; no "
+            'trunk of the network has it.'
         )
     for name in trunks:
         load_torchvision_weights(network, weights, trunk=name)

@@ -21,6 +21,7 @@ MODELS = (
     'resnet50',
     'retinanet_resnet50_fpn',
     'retinanet_resnet50_fpn_v2',
+    *(f'vgg{depth}{norm}' for depth in (11, 13, 16, 19) for norm in ('', '_bn')),
 )
 
 

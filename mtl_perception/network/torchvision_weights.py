@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from mtl_perception.network import hara_resnet3d
+from mtl_perception.network import hara_resnet3d, plain_weights
+from mtl_perception.network.config import TrunkConfig
 from mtl_perception.network.multitask import MultiTaskNetwork
 from mtl_perception.network.torchvision_retinanet import (
     BODY_PREFIX,
@@ -15,13 +16,16 @@ import torch
 from torch import Tensor
 
 HEAD_PREFIX = 'fc.'
-# Kind of file -> what its backbone looks at.
+_VIDEO_RESNETS = ('resnet3d', 'resnet3d_pooled', 'resnet3d_zero_pad')
+# Kind of file -> the backbones that it may be for.
 KINDS = {
-    'video ResNet': 'clip',
-    hara_resnet3d.KIND: 'clip',
-    'ResNet': 'frame',
-    'RetinaNet': 'frame',
-    'Keypoint R-CNN': 'frame',
+    'video ResNet': _VIDEO_RESNETS,
+    hara_resnet3d.KIND: _VIDEO_RESNETS,
+    plain_weights.C3D: ('c3d',),
+    plain_weights.VGG: ('vgg',),
+    'ResNet': ('resnet2d', 'resnet_image'),
+    'RetinaNet': ('resnet2d',),
+    'Keypoint R-CNN': ('resnet2d',),
 }
 # What tells them apart, on the same backbone.
 _DETECTORS = {
@@ -32,13 +36,15 @@ _DETECTORS = {
 
 def kind_of(state_dict: Mapping[str, Tensor]) -> str:
     """
-    Tell a state dict of torchvision, or of the 3D-ResNets, by its names.
+    Tell a state dict of torchvision, of the 3D-ResNets or of C3D, by its names.
 
     :return: One of :data:`KINDS`.
     :raises ValueError: If it is of none of them.
     """
     if any(name.startswith('stem.') for name in state_dict):
         return 'video ResNet'
+    if (plain := plain_weights.kind_of(state_dict)) is not None:
+        return plain
     if 'conv1.weight' in state_dict:
         return hara_resnet3d.KIND if state_dict['conv1.weight'].ndim == 5 else 'ResNet'
     if f'{BODY_PREFIX}conv1.weight' in state_dict:
@@ -51,6 +57,11 @@ def kind_of(state_dict: Mapping[str, Tensor]) -> str:
     )
 
 
+def backbones_for(kind: str) -> str:
+    """Return the backbones that weights of a kind may be for, for messages."""
+    return ' or '.join(KINDS[kind])
+
+
 def load_torchvision_weights(
     network: MultiTaskNetwork,
     state_dict: Mapping[str, Tensor],
@@ -58,9 +69,10 @@ def load_torchvision_weights(
     task: str | None = None,
 ) -> str | None:
     """
-    Copy the state dict of a torchvision model, or of a 3D-ResNet, into a network.
+    Copy the state dict of a torchvision model, of a 3D-ResNet or of C3D, into a network.
 
-    A video ResNet or a 3D-ResNet fits a trunk of clips, a ResNet one of frames. A RetinaNet also
+    A video ResNet, a 3D-ResNet, a VGG or C3D fits a trunk of clips; a ResNet one of frames, or one
+    of clips that looks at each frame by itself (``resnet_image``). A RetinaNet also
     brings pyramid and head of the task of detection, if the trunk has one; of its classes only
     the person stays. A Keypoint R-CNN brings the pyramid of the task of keypoints, if the trunk
     has one of its size. Everything is checked before anything is copied.
@@ -68,23 +80,21 @@ def load_torchvision_weights(
     :param network: Changed in place.
     :param state_dict: As from ``torchvision.models.video.r3d_18().state_dict()``.
     :param trunk: Name of the trunk; each of its copies gets the weights.
-    :param task: Task whose head takes the classifier ``fc``; without it, ``fc`` is left out.
+    :param task: Task whose head takes the classifier; without it, that is left out.
     :return: The task whose head took weights, if any did.
     :raises ValueError: If the kind, names, shapes or the number of labels don't fit.
     """
     copies = network.sharing(trunk).copies()
-    kind, found = kind_of(state_dict), network.config.trunks[trunk].input
-    if KINDS[kind] != found:
+    kind, config = kind_of(state_dict), network.config.trunks[trunk]
+    if config.backbone not in KINDS[kind]:
         raise ValueError(
-            f"the weights are of a {kind}, for {KINDS[kind]}s; trunk '{trunk}' looks at {found}s."
+            f'the weights are of a {kind}, for the backbone {backbones_for(kind)}; trunk '
+            f"'{trunk}' has {config.backbone}."
         )
     if task is not None and task not in network.config.tasks_of(trunk):
         known = network.config.tasks_of(trunk)
         raise ValueError(f"Trunk '{trunk}' feeds no task '{task}'; its tasks: {known}.")
-    if kind == hara_resnet3d.KIND:
-        hara_resnet3d.check_backbone(state_dict, trunk, network.config.trunks[trunk].backbone)
-        state_dict = hara_resnet3d.renamed(state_dict)
-    body, rest = _split(kind, state_dict)
+    body, rest = _split(kind, _renamed(kind, state_dict, trunk, config))
     head, weights = _head_weights(network, kind, trunk, task, rest)
     expected = {
         f'{path}.{key}': value
@@ -100,6 +110,22 @@ def load_torchvision_weights(
         _copy({f'{path}.{k}': value for k, value in module.state_dict().items()}, body)
     _copy(taken, weights)
     return head
+
+
+def _renamed(
+    kind: str, state_dict: Mapping[str, Tensor], trunk: str, config: TrunkConfig
+) -> Mapping[str, Tensor]:
+    """Return the weights by the names of our backbones; refuse those of other settings."""
+    if kind == hara_resnet3d.KIND:
+        hara_resnet3d.check_backbone(state_dict, trunk, config.backbone)
+        return hara_resnet3d.renamed(state_dict)
+    if kind in (plain_weights.VGG, plain_weights.C3D):
+        plain_weights.check_trunk(kind, state_dict, trunk, config)
+        return plain_weights.renamed(kind, state_dict)
+    if config.backbone == 'resnet_image':
+        stem = ('conv1.', 'bn1.')
+        return {f'stem.{k}' if k.startswith(stem) else k: v for k, v in state_dict.items()}
+    return state_dict
 
 
 def _split(

@@ -12,13 +12,18 @@ from jsonargparse import Namespace
 from mtl_perception.checkpoint import load_network, read_state_dict, save_checkpoint
 from mtl_perception.network.multitask import MultiTaskNetwork
 from mtl_perception.network.torchvision_retinanet import counting_from_corner, retinanet_config
-from mtl_perception.network.torchvision_weights import kind_of, KINDS, load_torchvision_weights
+from mtl_perception.network.torchvision_weights import (
+    backbones_for,
+    kind_of,
+    KINDS,
+    load_torchvision_weights,
+)
 from mtl_training.arguments import OneLineParser
 from mtl_training.commands.output import check_output
 from mtl_training.weights_download import download, MODELS
 from torch import Tensor
 
-DESCRIPTION = """Make a checkpoint from weights that torchvision or the 3D-ResNets published.
+DESCRIPTION = """Make a checkpoint from published weights: of torchvision, the 3D-ResNets or C3D.
 
 RetinaNet (retinanet_resnet50_fpn, retinanet_resnet50_fpn_v2) makes a network that finds people, as
 boxes: the robot runs it as it is, and training may start from it. Of its classes only the person
@@ -28,14 +33,21 @@ with --init_weights FILE.
 With --checkpoint the weights go into the network of a checkpoint: those of a RetinaNet into a
 trunk of frames and its task of detection; those of a ResNet into a trunk of frames; those of a
 Keypoint R-CNN (keypointrcnn_resnet50_fpn, whose batch norms have norm_eps 0) too, and into the
-pyramid of its task of keypoints if that has the same size; those of a video ResNet (r3d_18) or a
-3D-ResNet into a trunk of clips. What its config says stays; its figures are true no longer and
-are left out.
+pyramid of its task of keypoints if that has the same size; those of a video ResNet (r3d_18), a
+3D-ResNet, a VGG or C3D into a trunk of clips; those of a ResNet also into a trunk of clips with
+the backbone resnet_image. What its config says stays; its figures are true no longer and are left
+out.
 
 3D-ResNets (Hara et al., 2018) have 18 or 34 layers here: r3d18_K_200ep.pth, r3d34_K_200ep.pth and
 their like need the backbone resnet3d_pooled, resnet-34-kinetics.pth and its like
 resnet3d_zero_pad. They saw RGB in [0, 1] less the mean [0.4345, 0.4051, 0.3775], over
 [0.2768, 0.2713, 0.2737]: say so in the preprocessing of the trunk.
+
+A VGG or ResNet of torchvision saw RGB in [0, 1] less the mean [0.485, 0.456, 0.406], over
+[0.229, 0.224, 0.225]. A VGG needs the depth and the norm of the file: batch for vgg*_bn, or else
+none. C3D (Tran et al., 2015) is taken by the names conv1, conv2, conv3a to conv5b, fc6, fc7 and
+fc8; it needs norm none and clips of 16 frames of 112x112. Such files saw pixels of 0 to 255 less
+a mean, some of them as BGR; what the preprocessing calls mean and std is theirs over 255.
 
 With --download the file comes from torchvision, and is checked against its published digest.
 
@@ -143,11 +155,11 @@ def _network(
 
 
 def _trunk_for(network: MultiTaskNetwork, kind: str) -> str:
-    trunks = [n for n in network.trunks if network.config.trunks[n].input == KINDS[kind]]
+    trunks = [n for n in network.trunks if network.config.trunks[n].backbone in KINDS[kind]]
     if len(trunks) != 1:
         raise ValueError(
-            f'--trunk must name the trunk for weights of a {kind}, the network has {trunks} for '
-            f'{KINDS[kind]}s.'
+            f'--trunk must name the trunk for weights of a {kind}, the network has {trunks} of '
+            f'the backbone {backbones_for(kind)}.'
         )
     return trunks[0]
 

@@ -247,10 +247,14 @@ def changed(name: str, value: Tensor | None) -> dict[str, Tensor]:
 @pytest.mark.parametrize(
     'weights, match, where',
     [
-        (lambda: resnet18().state_dict(), "a ResNet, for frames; trunk 'clip' looks at clips", {}),
+        (
+            lambda: resnet18().state_dict(),
+            "a ResNet, for the backbone resnet2d or resnet_image; trunk 'clip' has resnet3d",
+            {},
+        ),
         (
             lambda: {'stem.0.weight': torch.zeros(1)},
-            "a video ResNet, for clips; trunk 'frame' looks at frames",
+            "a video ResNet, for the backbone resnet3d or .*; trunk 'frame' has resnet2d",
             {'trunk': 'frame'},
         ),
         (lambda: {'encoder.weight': torch.zeros(1)}, r"none of the known .* found \['enc", {}),

@@ -200,8 +200,11 @@ def test_what_is_wrong_is_said_in_one_line_and_nothing_is_written(
         (('--weights', broken), r"must have a convolution 'fpn\.extra_blocks\.p6\.weight'"),
         (('--weights', weights, '--size', 480, 500), 'multiples of 32 .* got .480, 500'),
         (('--weights', weights, '--trunk', 'frame'), '--trunk names a part of --checkpoint'),
-        (('--weights', weights, '--checkpoint', mine), r'has \[\] for frames'),
-        (('--weights', video, '--checkpoint', mine), r"has \['clip', 'second'\] for clips"),
+        (('--weights', weights, '--checkpoint', mine), r'has \[\] of the backbone resnet2d\.'),
+        (
+            ('--weights', video, '--checkpoint', mine),
+            r"has \['clip', 'second'\] of the backbone resnet3d or",
+        ),
         (('--weights', resnet, '--checkpoint', mine, '--size', 32, 32), 'are for a new network'),
         (('--weights', video, '--checkpoint', mine, '--trunk', 'arm'), "Unknown trunk 'arm'"),
     ]:
@@ -278,7 +281,8 @@ def test_a_stage_that_the_trunk_lacks_is_named(resnet: Path) -> None:
 
 def test_weights_for_which_there_is_no_trunk_are_refused(resnet: Path) -> None:
     config = training_config(network_config('clip'), init_weights=str(resnet))
-    with pytest.raises(ValueError, match='are of a ResNet, for frames; no trunk of the network'):
+    message = 'are of a ResNet, for the backbone resnet2d or resnet_image; no trunk'
+    with pytest.raises(ValueError, match=message):
         started(config)
 
 
