@@ -33,6 +33,6 @@ setup(
     package_data={'mtl_training': ['data/video_sets/*.csv']},
     python_requires='>=3.10',
     install_requires=requirements('runtime'),
-    extras_require={'training': requirements('training'), 'dev': requirements('dev')},
+    extras_require={name: requirements(name) for name in ('training', 'captions', 'dev')},
     entry_points={'console_scripts': ['mtl_training = mtl_training.cli:main']},
 )

@@ -25,6 +25,10 @@ COMMANDS = {
         'mtl_training.commands.import_weights',
         'make a checkpoint from published weights',
     ),
+    'embed-sentences': (
+        'mtl_training.commands.embed_sentences',
+        'embed a list of sentences for a robot without an encoder',
+    ),
     'datasets': (
         'mtl_training.commands.datasets',
         'describe, check or copy the data sets of a config',

@@ -66,7 +66,8 @@ if [ "$found" != "$key" ] || ! "$venv/bin/python" -c '' 2>/dev/null; then
         "$kind"*) "$venv/bin/python" -m pip --version >/dev/null 2>&1 || forget ;;
         *) forget ;;
     esac
-    requirements=(-r requirements/runtime.txt -r requirements/training.txt -r requirements/dev.txt)
+    requirements=(-r requirements/runtime.txt -r requirements/training.txt -r requirements/dev.txt
+        -r requirements/captions.txt)
     if [ "$ros" = wheels ]; then
         "$python" -m venv "$venv"
         requirements+=(-r requirements/ros.txt -c requirements/constraints.txt)

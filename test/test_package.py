@@ -25,7 +25,15 @@ KEYS = {
     'yaml': 'python3-yaml',
 }
 # No rosdep key exists for these: the files in requirements/ bring them.
-BY_PIP = {'av', 'safetensors', 'supervision', 'trackers'}
+BY_PIP = {
+    'av',
+    'huggingface_hub',
+    'safetensors',
+    'sentence_transformers',
+    'supervision',
+    'trackers',
+    'transformers',
+}
 
 
 def requirement_names(name: str) -> set[str]:
@@ -54,7 +62,7 @@ def test_package_xml_declares_what_the_robot_imports() -> None:
     assert {KEYS.get(name, name) for name in outside - BY_PIP} <= declared
 
 
-@pytest.mark.parametrize('name', ['runtime', 'tracking', 'training', 'dev', 'ros'])
+@pytest.mark.parametrize('name', ['runtime', 'tracking', 'training', 'captions', 'dev', 'ros'])
 def test_every_requirement_is_pinned_in_the_one_place(name: str) -> None:
     assert requirement_names(name) <= requirement_names('constraints')
 
