@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Generator, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 import multiprocessing
+from multiprocessing import resource_tracker
+from multiprocessing.connection import Connection, wait
 import os
 import signal
-from typing import Any, TypeVar
+import time
+from typing import Any, Generic, TypeVar
 
 T = TypeVar('T')
 R = TypeVar('R')
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
-_AHEAD = 2  # items per process that are given out
+_PATIENCE_SEC = 1.0  # with processes that are told to end
 
 
 def num_processors() -> int:
@@ -32,50 +33,122 @@ def in_processes(
     Yield each item with its result as they are done, in any order.
 
     The result is ``None`` if the item ends its process, as a decoder does that a damaged file
-    crashes; the others are not affected. An interruption ends all processes at once.
+    crashes; the others are not affected. An interruption ends all processes at once, whatever
+    they do: a pool of the standard library shares locks with its processes and its own thread,
+    and an interruption that comes while one is held is waited for without end.
 
     :param function: Of a module, so that other processes find it.
     :param jobs: Processes; 1 works in this one.
+    :raises ValueError: As the function does; likewise ``OSError``. Any other error of it ends its
+        process.
     """
     if jobs == 1:
         yield from ((item, function(item)) for item in items)
         return
+    # Its start would unblock the signals that are blocked while processes are started.
+    resource_tracker.ensure_running()
     waiting = deque(items)
-    while waiting:
-        for item in (yield from _run(function, waiting, jobs)):
-            # One of those that were under way: each by itself tells which.
-            if (yield from _run(function, deque([item]), 1)):
-                yield item, None
-
-
-def _run(
-    function: Callable[[T], R], waiting: deque[T], jobs: int
-) -> Generator[tuple[T, R], None, list[T]]:
-    """Yield results until all is done, or a process ends; return what was under way then."""
-    context = multiprocessing.get_context('spawn')
-    executor = ProcessPoolExecutor(jobs, mp_context=context, initializer=_start)
-    running: dict[Future[R], T] = {}
+    workers: list[_Worker[T, R]] = []
     try:
-        while waiting or running:
-            while waiting and len(running) < _AHEAD * jobs:
-                with _blocked_signals():
-                    running[executor.submit(function, waiting[0])] = waiting[0]
-                waiting.popleft()
-            for future in wait(running, return_when=FIRST_COMPLETED).done:
-                result = future.result()
-                yield running.pop(future), result
-        return []
-    except BrokenProcessPool:
-        return list(running.values())
+        while waiting or any(worker.is_busy for worker in workers):
+            while len(workers) < jobs and waiting:
+                # Known before it starts, so that it is ended whenever an interruption comes.
+                workers.append(_Worker(function))
+                workers[-1].start()
+            for worker in workers:
+                if waiting and not worker.is_busy:
+                    worker.give(waiting.popleft())
+            for worker in _heard(workers):
+                try:
+                    result = worker.receive()
+                except (EOFError, OSError):
+                    workers.remove(worker)
+                    _end([worker])
+                    result = None
+                if isinstance(result, _Raised):
+                    raise result.error
+                yield worker.item, result
     finally:
-        executor.shutdown(cancel_futures=True)
+        _end(workers)
 
 
-def _start() -> None:
+def _heard(workers: Sequence[_Worker[T, R]]) -> list[_Worker[T, R]]:
+    """Wait for those at work until one has an answer, or has ended; return all of which it is."""
+    busy = {id(worker.connection): worker for worker in workers if worker.is_busy}
+    return [busy[id(ready)] for ready in wait([w.connection for w in busy.values()])]
+
+
+class _Raised:
+    """What the function raised, as it comes from another process."""
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+
+
+class _Worker(Generic[T, R]):
+    """A process with a connection that nobody else has, and what it works on."""
+
+    item: T
+
+    def __init__(self, function: Callable[[T], R]) -> None:
+        context = multiprocessing.get_context('spawn')
+        self.is_busy = False
+        self.connection, self._theirs = context.Pipe()
+        # A daemon: it ends with this process however that ends.
+        self.process = context.Process(target=_work, args=(function, self._theirs), daemon=True)
+
+    def start(self) -> None:
+        with _blocked_signals():
+            self.process.start()
+        # So that the connection ends with the process.
+        self._theirs.close()
+
+    def give(self, item: T) -> None:
+        self.item, self.is_busy = item, True
+        # One that has ended meanwhile shows it when it is heard.
+        with suppress(OSError):
+            self.connection.send(item)
+
+    def receive(self) -> Any:
+        """
+        Return the answer.
+
+        :raises EOFError: If the process has ended; or ``OSError``, in the middle of its answer.
+        """
+        answer = self.connection.recv()
+        self.is_busy = False
+        return answer
+
+
+def _work(function: Callable[[Any], Any], connection: Connection) -> None:
     # Ctrl-C reaches the whole process group: a worker ends at once, and without a word.
     for number in _SIGNALS:
         signal.signal(number, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
+    with suppress(EOFError, OSError):
+        while True:
+            item = connection.recv()
+            try:
+                result = function(item)
+            except (OSError, ValueError) as error:
+                result = _Raised(error)
+            connection.send(result)
+
+
+def _end(workers: Sequence[_Worker[Any, Any]]) -> None:
+    """End processes, also those that hear no signals yet because they are still importing."""
+    with _blocked_signals():
+        started = [worker.process for worker in workers if worker.process.pid is not None]
+        for process in started:
+            process.terminate()
+        until_sec = time.monotonic() + _PATIENCE_SEC
+        for process in started:
+            process.join(max(0.0, until_sec - time.monotonic()))
+        for process in started:
+            process.kill()
+            process.join()
+        for worker in workers:
+            worker.connection.close()
 
 
 @contextmanager
