@@ -76,8 +76,11 @@ def _print_activity(
     classes = Table(title=f'{task}: people found')
     for column in ('label', 'precision', 'recall', 'F1', 'people'):
         classes.add_column(column, justify='left' if column == 'label' else 'right')
-    for label, row in found.activities.per_class().items():
-        numbers = [_share(row[name]) for name in ('precision', 'recall', 'f1')]
+    is_said = found.activities.confusion.counts.any(0).tolist()
+    for number, (label, row) in enumerate(found.activities.per_class().items()):
+        # A share of nobody is none.
+        is_known = {'precision': is_said[number], 'recall': row['samples'], 'f1': row['samples']}
+        numbers = [_share(row[name] if known else None) for name, known in is_known.items()]
         classes.add_row(label, *numbers, str(row['samples']))
     console.print(classes)
 

@@ -93,9 +93,11 @@ def _matrix_table(task: str, matrix: ConfusionMatrix) -> Table:
     per_class = matrix.per_class()
     for i, (label, counts) in enumerate(zip(matrix.labels, matrix.counts.tolist())):
         cells = [_cell(count, hit=i == j) for j, count in enumerate(counts)]
-        figures = per_class[label]
-        shares = (f'{figures["recall"]:.0%}', f'{figures["precision"]:.0%}')
-        table.add_row(f'{i} {label}', *shares, *cells)
+        figures, is_said = per_class[label], bool(matrix.counts[:, i].any())
+        # A share of nothing is none.
+        recall = f'{figures["recall"]:.0%}' if figures['samples'] else '-'
+        precision = f'{figures["precision"]:.0%}' if is_said else '-'
+        table.add_row(f'{i} {label}', recall, precision, *cells)
     return table
 
 

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from statistics import median
 from typing import Any
 
-from mtl_training.dataset_tools.checking import Checked, KINDS
+from mtl_training.dataset_tools.checking import Checked, HARMLESS, KINDS
 from mtl_training.dataset_tools.inspection import FileFacts
 from mtl_training.dataset_tools.listing import printable
 from rich.markup import escape
@@ -96,8 +96,26 @@ def _range(spread: dict[str, float] | None) -> str:
     return ' / '.join(f'{spread[n]:g}' for n in ('min', 'median', 'max')) if spread else '-'
 
 
+def num_real(checked: Checked) -> int:
+    """Return the number of problems that are not harmless."""
+    return sum(problem.kind not in HARMLESS for problem in checked.problems)
+
+
+def verdict_of(checked: Checked) -> str:
+    """Return the last line: how many files there are, and how many problems."""
+    real = num_real(checked)
+    text = f'{counted(len(checked.files), "file")}, {counted(real, "problem")}'
+    harmless = len(checked.problems) - real
+    return text + (f', {counted(harmless, "harmless frame count")} off by one' if harmless else '')
+
+
+def counted(count: int, noun: str) -> str:
+    """Return a number and what it counts, which takes an s for more than one."""
+    return f'{count:,} {noun}' + ('' if count == 1 else 's')
+
+
 def problems_table(checked: Checked) -> Table:
-    """Return the problems, worst first, some of each kind."""
+    """Return the problems, worst first, some of each kind; of what is harmless, how many."""
     columns = ('problem', 'task', 'split', 'file', 'detail')
     table = Table(*(Column(name, overflow='fold') for name in columns), title='problems')
     for kind, meaning in KINDS.items():
@@ -105,10 +123,10 @@ def problems_table(checked: Checked) -> Table:
         if not found:
             continue
         table.add_row(f'[bold]{kind}: {len(found):,}[/bold]', '', '', '', meaning)
-        for one in found[:MAX_SHOWN]:
+        for one in [] if kind in HARMLESS else found[:MAX_SHOWN]:
             cells = (one.task, one.split, one.path, one.detail)
             table.add_row('', *(escape(printable(cell)) for cell in cells))
-        if len(found) > MAX_SHOWN:
+        if len(found) > MAX_SHOWN and kind not in HARMLESS:
             table.add_row('', '', '', f'and {len(found) - MAX_SHOWN:,} more', '')
         table.add_section()
     return table

@@ -36,7 +36,9 @@ KINDS = {
     'frame_count': 'the container declares another number of frames than decodes',
     'one_frame': 'a video of a single frame',
     'duplicate': 'the same content more than once in one split',
+    'off_by_one': 'the container declares a frame more or less than decodes: nothing is lost',
 }
+HARMLESS = ('off_by_one',)  # so common that they are only counted
 
 
 @dataclass(frozen=True, slots=True)

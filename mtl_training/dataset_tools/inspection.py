@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import hashlib
 import math
 from pathlib import Path
+import re
 
 import av
 import av.logging
@@ -76,7 +77,9 @@ def _inspect_video(facts: FileFacts, path: Path) -> None:
     if damage:
         facts.problems.append(('damaged', '; '.join(damage)))
     if known.problem.startswith('declares'):
-        facts.problems.append(('frame_count', known.problem))
+        declared, held = map(int, re.findall('[0-9]+', known.problem))
+        kind = 'off_by_one' if abs(declared - held) == 1 else 'frame_count'
+        facts.problems.append((kind, known.problem))
     elif not damage and facts.num_frames != known.num_frames:
         counts = f'holds {known.num_frames} frames, of which {facts.num_frames} decode'
         facts.problems.append(('frame_count', counts))

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 import ctypes
 import json
 import os
@@ -9,12 +10,12 @@ from pathlib import Path
 import signal
 import subprocess
 import sys
-import time
 from typing import Any
 
 import av
 import cv2
 from mtl_training import cli
+from mtl_training.data.decoding import probe, VideoFacts
 from mtl_training.data.videos.index import ClipEntry, ClipIndex
 from mtl_training.data.videos.registry import VIDEO_SETS
 from mtl_training.dataset_tools.checking import KINDS
@@ -219,6 +220,42 @@ def test_parts_of_one_recording_are_no_duplicates(ranged: Report, tmp_path: Path
     ranged(ClipEntry(path, 0, (0, 6)), ClipEntry(path, 1, (6, 12)), code=0)
 
 
+@pytest.mark.parametrize(
+    ('declared', 'kind', 'code'),
+    [(13, 'off_by_one', 0), (11, 'off_by_one', 0), (14, 'frame_count', 1)],
+)
+def test_frame_counts_that_are_off_by_one_are_counted_and_no_problem(
+    root: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    declared: int,
+    kind: str,
+    code: int,
+) -> None:
+    def declares(path: Path) -> VideoFacts:
+        return probe(path)._replace(problem=f'declares {declared} frames and holds 12')
+
+    monkeypatch.setattr('mtl_training.dataset_tools.inspection.probe', declares)
+    config = write_config(tmp_path, gesture=folder_of(root))
+    assert cli.main(['datasets', 'check', '--config', config, '--jobs', '1']) == code
+    text = capsys.readouterr().out
+    assert f'{kind}: 3' in text
+    ending = '4 files, 0 problems, 3 harmless frame counts off by one'
+    assert text.endswith(f'{ending}\n' if code == 0 else '4 files, 3 problems\n')
+    # Each is listed only where something is wrong.
+    assert ('a.mp4' in text) is (code == 1)
+
+
+def test_one_problem_is_singular(
+    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (root / 'train/wave/empty.mp4').touch()
+    config = write_config(tmp_path, gesture=folder_of(root))
+    assert cli.main(['datasets', 'check', '--config', config, '--jobs', '1']) == 1
+    assert capsys.readouterr().out.endswith('5 files, 1 problem\n')
+
+
 def test_what_is_missing_is_found(ranged: Report, tmp_path: Path) -> None:
     path = write_video(tmp_path / 'x.mp4')
     gone = ClipEntry(tmp_path / 'gone.mp4', 0)
@@ -282,11 +319,11 @@ def test_several_processes_find_the_same(report: Report, root: Path) -> None:
 
 @pytest.mark.skipif(not SHARED.is_dir(), reason=f'no real videos: {SHARED} is not there')
 def test_real_videos_declare_what_is_known_of_them() -> None:
-    # Ten of these twenty declare a frame more than decodes.
+    # Nine of these twenty declare a frame more than decodes, and one some more.
     found = [inspect_file(path) for path in sorted(SHARED.glob('intel_asl_gestures/*.mkv'))]
     details = Counter(kind for facts in found for kind, _ in facts.problems)
     assert len(found) == 20
-    assert details == {'frame_count': 10}
+    assert details == {'off_by_one': 9, 'frame_count': 1}
     (again,) = [facts for facts in found if facts.path.endswith('again.mkv')]
     assert again.num_frames == 77
     ucf101 = inspect_file(SHARED / 'ucf101_c3d/v_ApplyEyeMakeup_g01_c01.avi')
@@ -303,39 +340,67 @@ def test_what_ends_its_process_is_told_and_the_others_are_done() -> None:
 
 
 SLOW = """
-import signal, sys, time
+import os, signal, sys, time
 from mtl_training.dataset_tools.processes import in_processes
+
+def deaf(seconds):
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    time.sleep(seconds)
+
 if __name__ == '__main__':
     print('started', flush=True)
     try:
-        for _ in in_processes(time.sleep, [0.01, 600.0, 600.0, 600.0], 2):
+        for _ in in_processes(FUNCTION, [*SHORT, 300.0, 300.0, 300.0], 2):
             print('one', flush=True)
     except KeyboardInterrupt:
         print('interrupted', flush=True)
         sys.exit(130)
+elif IS_IMPORTING:
+    try:
+        os.close(os.open('first', os.O_CREAT | os.O_EXCL))
+    except FileExistsError:
+        time.sleep(300)
 """
 
 
-def test_an_interruption_ends_all_processes_at_once_without_a_word(tmp_path: Path) -> None:
-    (tmp_path / 'slow.py').write_text(SLOW)
+@pytest.mark.parametrize('reached', ['all', 'the first'])
+@pytest.mark.parametrize('state', ['working', 'importing', 'deaf'])
+def test_an_interruption_ends_all_processes_at_once_without_a_word(
+    tmp_path: Path, state: str, reached: str
+) -> None:
+    is_importing = state == 'importing'
+    script = SLOW.replace('FUNCTION', 'deaf' if state == 'deaf' else 'time.sleep')
+    # Either may be the first to have imported, which is then the one to be done with its item.
+    script = script.replace('SHORT', '(0.01, 0.01)' if is_importing else '(0.01,)')
+    (tmp_path / 'slow.py').write_text(script.replace('IS_IMPORTING', str(is_importing)))
     environment = os.environ | {'PYTHONPATH': str(Path(__file__).parents[2])}
     command = [sys.executable, str(tmp_path / 'slow.py')]
     process = subprocess.Popen(
         command,
         env=environment,
+        cwd=tmp_path,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
     )
     assert process.stdout is not None
-    assert [process.stdout.readline() for _ in range(2)] == ['started\n', 'one\n']
-    started = time.monotonic()
-    # As the terminal does: to all processes of the group.
-    os.killpg(process.pid, signal.SIGINT)
-    out, error = process.communicate(timeout=240)
+    try:
+        assert [process.stdout.readline() for _ in range(2)] == ['started\n', 'one\n']
+        # As the terminal does, to all processes of the group; or as another program may.
+        (os.killpg if reached == 'all' else os.kill)(process.pid, signal.SIGINT)
+        # The pipes close with the last of them.
+        out, error = process.communicate(timeout=60)
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
     assert (process.returncode, out, error) == (130, 'interrupted\n', '')
-    assert time.monotonic() - started < 200, 'none of the items was waited for'
+
+
+def test_an_error_of_an_item_is_raised_here() -> None:
+    with pytest.raises(FileNotFoundError, match='nowhere'):
+        list(in_processes(os.listdir, ['nowhere/1', 'nowhere/2'], 2))
 
 
 def photos(root: Path) -> Iterator[Path]:
