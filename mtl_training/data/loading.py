@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 import inspect
 import os
-from pathlib import Path
 import signal
 import threading
 from typing import Any, cast
@@ -20,8 +19,8 @@ from mtl_perception.network.config import (
 from mtl_perception.network.heads import settings_of
 from mtl_training.config import DataConfig, TrainingConfig
 from mtl_training.data.caption_sets import build_captioned
-from mtl_training.data.captioned import Embed
 from mtl_training.data.coco_keypoints import CocoKeypoints
+from mtl_training.data.embedding import embedder
 from mtl_training.data.frame_sample import FrameDataset, FrameSample
 from mtl_training.data.label_noise import NoisyLabels
 from mtl_training.data.mpii import MpiiActivities
@@ -36,7 +35,6 @@ from mtl_training.data.multitask import (
 from mtl_training.data.sample import AnyDataset, Batch, ClipDataset, collate, Sample
 from mtl_training.data.synthetic import SyntheticClips, SyntheticFrames
 from mtl_training.data.videos.clips import VideoClips
-from mtl_training.data.videos.probing import user_cache
 from mtl_training.data.videos.registry import build_clips, call_with_own, VIDEO_SETS
 from mtl_training.tables import call_with, choose
 import torch
@@ -94,7 +92,7 @@ def build_dataset(
     if kind == 'caption':
         if data.dataset != 'synthetic':
             _meet_trunk(settings, trunk)
-        embed = _embedder(task, network, settings.get('cache_dir'))
+        embed = embedder(settings_of(task, network.tasks[task]), settings.get('cache_dir'))
         return build_captioned(data.dataset, task, split, settings, embed, where)
     factory = choose(DATASETS, data.dataset, 'dataset')
     name = settings.pop('task', task)
@@ -120,16 +118,6 @@ def _meet_trunk(settings: dict[str, Any], trunk: TrunkConfig) -> None:
     settings.setdefault('fit', trunk.preprocessing.fit)
     if settings['size'] == tuple(trunk.preprocessing.resize):
         settings.setdefault('crop', trunk.preprocessing.crop)
-
-
-def _embedder(task: str, network: NetworkConfig, cache_dir: str | None) -> Embed:
-    """Return what places sentences in the space of a task, and keeps where it has placed them."""
-    from mtl_perception.sentences import build_encoder, encode_cached
-
-    config = settings_of(task, network.tasks[task])
-    folder = user_cache() if cache_dir is None else Path(cache_dir).expanduser()
-    encoder = build_encoder(config.encoder, config.dim)
-    return lambda sentences: encode_cached(encoder, sentences, folder / 'sentences')
 
 
 def build_datasets(config: TrainingConfig, split: str, **overrides: Any) -> dict[str, AnyDataset]:

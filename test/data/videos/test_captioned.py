@@ -8,11 +8,21 @@ from typing import Any
 import cv2
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from mtl_perception.network.captions import EncoderConfig
+from mtl_perception.network.config import (
+    NetworkConfig,
+    PreprocessingConfig,
+    TaskConfig,
+    TrunkConfig,
+)
+from mtl_perception.sentences import build_encoder, EncoderError
+from mtl_training.config import DataConfig
 from mtl_training.data.annotations.captions import gather, join_captions
 from mtl_training.data.caption_sets import build_captioned, index_of
 from mtl_training.data.captioned import CaptionedClips, names_a_side
 from mtl_training.data.decoding import VideoError
 from mtl_training.data.fingerprint import fingerprint
+from mtl_training.data.loading import build_dataset, with_labels
 from mtl_training.data.multitask import FixedDataset, MultiTaskDataset, SampleKey
 from mtl_training.data.synthetic import Scene, SyntheticClips
 from mtl_training.data.videos.index import NoSplitError
@@ -317,6 +327,65 @@ def test_with_a_share_val_is_held_out_of_train_and_test_is_the_official_val() ->
     assert not names['train'] & names['val']
     official = built('coco_captions', 'val', root=str(COCO))
     assert names['test'] == {official.video_of(i) for i in range(len(official))}
+
+
+# -- From a config ---------------------------------------------------------------------------
+
+
+def network_of(**encoder: Any) -> NetworkConfig:
+    trunk = TrunkConfig(
+        num_frames=3, preprocessing=PreprocessingConfig(resize=(24, 32), crop=(16, 16), fit='pad')
+    )
+    task = TaskConfig(kind='caption', settings={'dim': 16, 'encoder': encoder})
+    return NetworkConfig(trunks={'clip': trunk}, tasks={'caption': task})
+
+
+def test_a_config_gives_clips_as_its_trunk_takes_them_and_embedded_sentences(
+    flickr: Path, tmp_path: Path
+) -> None:
+    network = network_of(name='hashed', seed=4)
+    settings = {'root': str(flickr), 'cache_dir': str(tmp_path / 'cache')}
+    data = DataConfig(dataset='flickr8k', settings=settings)
+    dataset = build_dataset('caption', data, 'val', network)
+    assert isinstance(dataset, CaptionedClips)
+    encoder = build_encoder(EncoderConfig(name='hashed', seed=4), 16)
+    expected = torch.from_numpy(encoder.encode(dataset.sentences))
+    torch.testing.assert_close(dataset.targets, expected)
+    frames = dataset[0].frames
+    assert frames.shape == (3, 24, 32, 3)
+    # Padded, as the trunk is: the bars at the sides of a wide photo are none of its grey.
+    assert round(float(frames[0, 0].float().mean())) != 60
+    assert list((tmp_path / 'cache' / 'sentences').iterdir())
+    assert with_labels(network, {'caption': dataset}).tasks['caption'].labels == ()
+
+
+def test_sentences_are_kept_in_the_users_cache_unless_the_config_names_another(
+    flickr: Path, own_index: Path
+) -> None:
+    data = DataConfig(dataset='flickr8k', settings={'root': str(flickr)})
+    build_dataset('caption', data, 'val', network_of(name='hashed'))
+    assert list((own_index / 'mtl_training' / 'sentences').iterdir())
+
+
+def test_rendered_captions_are_built_from_a_config() -> None:
+    data = DataConfig(dataset='synthetic', settings={'num_clips': 3, 'scenes': 'gesture'})
+    dataset = build_dataset('caption', data, 'train', network_of(name='hashed'))
+    assert isinstance(dataset, CaptionedClips)
+    assert dataset.targets.shape == (3, 16)
+
+
+def test_what_a_config_can_not_have_is_refused(flickr: Path, tmp_path: Path) -> None:
+    network, settings = network_of(name='hashed'), {'root': str(flickr)}
+    noisy = DataConfig(dataset='flickr8k', settings=settings, label_noise=0.1)
+    with pytest.raises(ValueError, match='label_noise is for clips of one class each'):
+        build_dataset('caption', noisy, 'train', network)
+    wrong = DataConfig(dataset='flickr8k', settings={**settings, 'cache_dir': 3})
+    with pytest.raises(ValueError, match=r'cache_dir must be .*, got 3'):
+        build_dataset('caption', wrong, 'train', network)
+    lost = network_of(name='files', model=str(tmp_path / 'no.npz'))
+    data = DataConfig(dataset='flickr8k', settings=settings)
+    with pytest.raises((ValueError, EncoderError), match=r'no\.npz'):
+        build_dataset('caption', data, 'train', lost)
 
 
 def test_unknown_data_sets_and_settings_are_refused(flickr: Path) -> None:

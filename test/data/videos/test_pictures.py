@@ -4,7 +4,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 from mtl_training.data.decoding import VideoError
-from mtl_training.data.videos.pictures import list_pictures, probe_pictures, read_pictures
+from mtl_training.data.videos.pictures import (
+    is_still,
+    list_pictures,
+    probe_pictures,
+    read_pictures,
+    shows_pictures,
+)
 import numpy as np
 import pytest
 
@@ -57,6 +63,25 @@ def test_a_picture_that_is_needed_twice_is_read_once(
     converted: list[int] = []
     read_pictures(folder, [0, 1, 1, 1, 2], lambda p: converted.append(1) or p, within=range(3))
     assert len(converted) == 3
+
+
+def test_one_picture_is_a_clip_that_stands_still(
+    tmp_path: Path, write_pictures: Callable[..., Path]
+) -> None:
+    picture = list_pictures(write_pictures(tmp_path / 'a', 3))[1]
+    assert is_still(picture)
+    assert shows_pictures(picture)
+    assert list_pictures(picture) == [picture]
+    assert probe_pictures(picture, None, 10) == (0.0, 0.0, 1, '')
+    frames = read(picture, [0, 0], range(1), [])
+    assert [round(float(frame.mean()) / 4) for frame in frames] == [1, 1]
+    picture.write_bytes(b'')
+    with pytest.raises(VideoError, match='holds no picture that can be decoded'):
+        probe_pictures(picture, None, 10)
+    # A folder is one whatever its name, and a video is no picture.
+    assert not is_still(write_pictures(tmp_path / 'b.jpg', 2))
+    assert len(list_pictures(tmp_path / 'b.jpg')) == 2
+    assert not shows_pictures(tmp_path / 'c.avi')
 
 
 def test_a_folder_without_pictures_that_decode_is_refused_by_name(tmp_path: Path) -> None:
