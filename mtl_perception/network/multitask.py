@@ -276,7 +276,7 @@ class MultiTaskNetwork(nn.Module):
         for name in list(deployed.trunks):
             deployed.trunks[name] = deployed.sharing(name).deploy()
         for head in deployed.heads.values():
-            if isinstance(head, KeypointBranch):
+            if isinstance(head, (KeypointBranch, PoseResidualNetwork)):
                 head.deploy()
         return deployed.requires_grad_(False)
 

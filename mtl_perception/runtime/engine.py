@@ -148,8 +148,10 @@ class Engine:
         people = self._network.people_of(outputs, (frames.shape[2], frames.shape[3]))
         # What is not a number is less than every threshold: it would look like an empty room.
         said = (*_maps_of(outputs.values()), people.pose_scores)
-        finite = [values.isfinite().all() for values in said]
-        return [*(values[0].float() for values in people), torch.stack(finite).all().float()]
+        # Both ends are finite where all is, and what is not a number is an end.
+        ends = [end.float() for values in said for end in values.aminmax()]
+        is_finite = torch.stack(ends).isfinite().all()
+        return [*(values[0].float() for values in people), is_finite.float()]
 
     def load(self) -> None:
         """Bring the network back to its device after :meth:`unload`."""

@@ -1,5 +1,6 @@
 """Tests of :mod:`mtl_perception.network.pose.association`; oracles are SciPy and slow loops."""
 
+import copy
 from fractions import Fraction
 import math
 from time import process_time
@@ -210,6 +211,24 @@ def test_in_half_precision_the_probabilities_stay_float32() -> None:
     found = PoseResidualNetwork(SMALL).eval().bfloat16()(torch.rand(2, 17, 11, 7).bfloat16())
     assert found.dtype == torch.float32
     torch.testing.assert_close(found.exp().sum((2, 3)), torch.ones(2, 17))
+
+
+@torch.no_grad()
+@pytest.mark.parametrize('people', [0, 1, 5])
+def test_deployed_it_says_the_same_with_weights_that_lie_by_column(people: int) -> None:
+    network = PoseResidualNetwork(SMALL).eval()
+    maps = torch.rand(people, 17, SMALL.height, SMALL.width)
+    expected, state = network(maps), copy.deepcopy(network.state_dict())
+    network.deploy()
+    copied = copy.deepcopy(network).double().float()
+    for deployed in (network, copied):
+        torch.testing.assert_close(deployed(maps), expected)
+        for name, values in deployed.state_dict().items():
+            assert torch.equal(values, state[name])
+        for layer in (deployed.layers[0], deployed.layers[3], deployed.layers[6]):
+            assert layer.weight.t().is_contiguous()
+    assert copied.bfloat16().layers[0].weight.is_contiguous(), 'half precision reads rows'
+    assert copied.float().to('meta').layers[0].weight.is_contiguous(), 'another device, too'
 
 
 @pytest.mark.parametrize(

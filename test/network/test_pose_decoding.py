@@ -140,6 +140,18 @@ def test_padding_may_be_computed_like_people(
 
 
 @torch.no_grad()
+@pytest.mark.parametrize('peaks', [0, 1, 2])
+def test_peaks_that_are_not_there_may_be_computed_like_others(
+    peaks: int, network: PoseResidualNetwork
+) -> None:
+    _, boxes, scores = random_input()
+    heatmaps = torch.zeros(3, 18, 20, 24)
+    heatmaps[:, 3, 5, 4 : 4 + 3 * peaks : 3] = 0.6  # all of the same height
+    found = find_poses(heatmaps, boxes, scores, network, KEYPOINTS, skips_padding=True)
+    same(found, find_poses(heatmaps, boxes, scores, network, KEYPOINTS, skips_padding=False))
+
+
+@torch.no_grad()
 @pytest.mark.parametrize('skips_padding', [True, False])
 def test_people_are_counted_only_to_skip_padding(
     network: PoseResidualNetwork, counting: Any, skips_padding: bool

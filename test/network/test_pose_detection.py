@@ -208,6 +208,19 @@ def test_suppression_is_the_slow_loop_over_the_best() -> None:
         torch.testing.assert_close(kept[i], boxes[i, left[:7]])
 
 
+@pytest.mark.parametrize('candidates, share', [(60, 0.8), (1500, 0.8), (60, 0.0)])
+def test_suppression_in_one_image_is_that_in_a_batch(candidates: int, share: float) -> None:
+    boxes = torch.rand(3, candidates, 4) * 90
+    boxes[..., 2:] += boxes[..., :2] + 2
+    boxes[1] = boxes[1, 0]
+    scores = torch.rand(3, candidates) * (torch.rand(3, candidates) < share)
+    kept, values = suppress(boxes, scores, SMALL)
+    for i in range(3):
+        alone, score = suppress(boxes[[i]], scores[[i]], SMALL)
+        assert torch.equal(score[0], values[i])
+        assert torch.equal(alone[0, score[0] > 0], kept[i, values[i] > 0])
+
+
 def test_suppression_counts_the_boxes_once(counting: Any) -> None:
     boxes = torch.rand(2, 9, 4).cumsum(-1)
     with counting as counted:
@@ -216,9 +229,11 @@ def test_suppression_counts_the_boxes_once(counting: Any) -> None:
 
 
 @pytest.mark.parametrize('candidates', [0, 5])
-def test_an_image_without_boxes_has_nobody(candidates: int) -> None:
-    boxes, scores = suppress(torch.zeros(2, candidates, 4), torch.zeros(2, candidates), SMALL)
-    assert boxes.shape == (2, candidates, 4)
+@pytest.mark.parametrize('batch', [0, 1, 2])
+def test_an_image_without_boxes_has_nobody(batch: int, candidates: int) -> None:
+    nothing = torch.zeros(batch, candidates)
+    boxes, scores = suppress(torch.zeros(batch, candidates, 4), nothing, SMALL)
+    assert boxes.shape == (batch, candidates, 4)
     assert not scores.any()
 
 

@@ -14,7 +14,7 @@ from mtl_perception.network.pose.keypoints import (
 import pytest
 import torch
 from torch import nn, Tensor
-from torch.nn.functional import conv2d, interpolate, relu
+from torch.nn.functional import conv2d, interpolate, pad, relu
 
 SIGMA = 7.0  # pixels of the input, as the targets have it
 SMALL = KeypointConfig(pyramid_channels=6, channels=4, smoothed_channels=5)
@@ -124,6 +124,49 @@ def test_an_empty_map_has_no_peak(value: float) -> None:
     places, values = find_peaks(torch.full((1, 2, 4, 5), value), min_score=0.1, max_peaks=9)
     assert not values.any()
     assert places.isfinite().all()
+
+
+def plain_peaks(heatmaps: Tensor, min_score: float, max_peaks: int) -> tuple[Tensor, Tensor]:
+    """Return what :func:`find_peaks` does, comparing each map with its four neighbours."""
+    around = pad(heatmaps, (1, 1, 1, 1), value=-math.inf)
+    centre = around[..., 1:-1, 1:-1]
+    left, right = around[..., 1:-1, :-2], around[..., 1:-1, 2:]
+    up, down = around[..., :-2, 1:-1], around[..., 2:, 1:-1]
+    is_peak = (centre > left) & (centre > up) & (centre >= right) & (centre >= down)
+    scores = torch.where(is_peak & (centre > min_score), centre, 0.0).flatten(2)
+    best, cells = scores.topk(min(max_peaks, scores.shape[2]), dim=2)
+
+    def shift(before: Tensor, after: Tensor) -> Tensor:
+        low, high = (x.flatten(2).gather(2, cells) for x in (before, after))
+        low, high = low.where(low > -math.inf, high), high.where(high > -math.inf, low)
+        low, middle, high = (x.clamp_min(1e-4).log() for x in (low, best, high))
+        return ((low - high) / (2 * (low - 2 * middle + high).clamp_max(-1e-6))).clamp(-0.5, 0.5)
+
+    width = heatmaps.shape[3]
+    places = torch.stack([cells % width + shift(left, right), cells // width + shift(up, down)], 3)
+    return HEATMAP_STRIDE * places + (HEATMAP_STRIDE - 1) / 2, best
+
+
+@settings(deadline=None, max_examples=30)
+@given(
+    size=st.tuples(st.integers(1, 9), st.integers(1, 9)),
+    levels=st.sampled_from([1, 3, 10**6]),
+    seed=st.integers(0, 999),
+)
+def test_places_are_those_of_comparing_each_map_with_its_neighbours(
+    size: tuple[int, int], levels: int, seed: int
+) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    heatmaps = torch.randint(-1, levels + 1, (2, 3, *size), generator=generator) / levels
+    heatmaps[torch.rand(heatmaps.shape, generator=generator) < 0.05] = math.nan
+    places, values = find_peaks(heatmaps, min_score=0.3, max_peaks=99)
+    expected_places, expected = plain_peaks(heatmaps, 0.3, 99)
+    assert torch.equal(values, expected)
+    for found, plain, is_peak in zip(places.flatten(0, 1), expected_places.flatten(0, 1),
+                                     (values > 0).flatten(0, 1)):  # fmt: skip
+        # Peaks that are equally high come in any order.
+        ours, theirs = (sorted(x[is_peak].nan_to_num(-1.0).tolist()) for x in (found, plain))
+        assert ours == theirs
 
 
 def test_peaks_move_with_the_map() -> None:

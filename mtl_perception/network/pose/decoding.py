@@ -17,7 +17,7 @@ from mtl_perception.network.pose.keypoints import find_peaks, KeypointConfig
 from mtl_perception.network.pose.skeleton import NUM_KEYPOINTS
 import torch
 from torch import Tensor
-from torchvision.ops import batched_nms
+from torchvision.ops import batched_nms, nms
 
 
 class People(NamedTuple):
@@ -51,16 +51,16 @@ def box_candidates(
     scores, places, first = [], [], 0
     for size, logits in zip(output.level_sizes, output.logits.split(output.level_sizes, 1)):
         best, place = logits.float().topk(min(config.max_candidates, size), dim=1)
-        scores.append(best.sigmoid())
+        scores.append(best)
         places.append(place + first)
         first += size
-    chosen, values = torch.cat(places, 1), torch.cat(scores, 1)
+    chosen, values = torch.cat(places, 1), torch.cat(scores, 1).sigmoid()
     deltas = output.deltas.float().gather(1, chosen[..., None].expand(-1, -1, 4))
     boxes = decode_boxes(deltas, output.anchors[chosen])
     height, width = image_size
     # The outer edges of the first and of the last pixels.
-    limits = torch.tensor([width, height, width, height], device=boxes.device) - 0.5
-    boxes = torch.minimum(boxes.clamp_min(-0.5), limits)
+    boxes[..., 0::2].clamp_(-0.5, width - 0.5)
+    boxes[..., 1::2].clamp_(-0.5, height - 0.5)
     return boxes, torch.where(values > config.min_score, values, 0.0)
 
 
@@ -74,8 +74,11 @@ def suppress(boxes: Tensor, scores: Tensor, config: DetectionConfig) -> tuple[Te
     flat = scores.flatten()
     # Counted once: a GPU is waited for each time.
     rows = (flat > 0).nonzero()[:, 0]
-    images = rows // scores.shape[1]
-    kept = rows[batched_nms(boxes.flatten(0, 1)[rows], flat[rows], images, config.nms_iou)]
+    found = boxes.flatten(0, 1)[rows], flat[rows]
+    if len(scores) == 1:
+        kept = rows[nms(*found, config.nms_iou)]
+    else:
+        kept = rows[batched_nms(*found, rows // scores.shape[1], config.nms_iou)]
     values = torch.zeros_like(flat).index_copy(0, kept, flat[kept]).view_as(scores)
     best, places = values.topk(min(config.max_people, values.shape[1]), dim=1)
     return boxes.gather(1, places[..., None].expand(-1, -1, 4)), best
@@ -104,13 +107,18 @@ def find_poses(
     peaks, heights = find_peaks(
         heatmaps[:, :NUM_KEYPOINTS], min_score=config.min_score, max_peaks=config.max_peaks
     )
-    cells, is_inside = joint_cells(peaks[:, None], boxes[:, :, None, None], network.config)
-    is_claimed = is_inside & (heights > 0)[:, None] & (scores > 0)[..., None, None]
-    # Of the places for people most are empty. A GPU runs through them faster than it would count
-    # them; on a CPU each costs as much as a person.
+    # Of the places for people and for peaks most are empty. A GPU runs through them faster than it
+    # would count them; on a CPU each costs as much as a person.
     if skips_padding is None:
         skips_padding = scores.device.type == 'cpu'
-    rows = (scores > 0).flatten().nonzero()[:, 0] if skips_padding else slice(None)
+    rows: Tensor | slice = slice(None)
+    if skips_padding:
+        rows = (scores > 0).flatten().nonzero()[:, 0]
+        # One stays where there is none: to be gathered.
+        most = max(1, int((heights > 0).flatten(0, 1).any(0).sum()))
+        peaks, heights = peaks[:, :, :most], heights[:, :, :most]
+    cells, is_inside = joint_cells(peaks[:, None], boxes[:, :, None, None], network.config)
+    is_claimed = is_inside & (heights > 0)[:, None] & (scores > 0)[..., None, None]
     own_cells = cells.flatten(0, 1)[rows]
     impulses = (
         is_claimed * heights.clamp(0, 1)[:, None] if network.config.confusion else is_claimed

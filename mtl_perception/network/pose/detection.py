@@ -227,18 +227,15 @@ class DetectionBranch(nn.Module):
 
 def encode_boxes(boxes: Tensor, anchors: Tensor) -> Tensor:
     """Return boxes ``[..., 4]`` (xyxy) as shifts and log scales of their anchors."""
-    widths, heights = anchors[..., 2] - anchors[..., 0], anchors[..., 3] - anchors[..., 1]
-    box_widths, box_heights = boxes[..., 2] - boxes[..., 0], boxes[..., 3] - boxes[..., 1]
-    x = (boxes[..., 0] + box_widths / 2 - anchors[..., 0] - widths / 2) / widths
-    y = (boxes[..., 1] + box_heights / 2 - anchors[..., 1] - heights / 2) / heights
-    return torch.stack([x, y, (box_widths / widths).log(), (box_heights / heights).log()], -1)
+    low, sides = anchors[..., :2], anchors[..., 2:] - anchors[..., :2]
+    box_low, box_sides = boxes[..., :2], boxes[..., 2:] - boxes[..., :2]
+    shifts = (box_low + box_sides / 2 - low - sides / 2) / sides
+    return torch.cat([shifts, (box_sides / sides).log()], -1)
 
 
 def decode_boxes(deltas: Tensor, anchors: Tensor) -> Tensor:
     """Return the boxes (xyxy) that deltas ``[..., 4]`` make of their anchors."""
-    widths, heights = anchors[..., 2] - anchors[..., 0], anchors[..., 3] - anchors[..., 1]
-    x = anchors[..., 0] + widths / 2 + deltas[..., 0] * widths
-    y = anchors[..., 1] + heights / 2 + deltas[..., 1] * heights
-    half_width = deltas[..., 2].clamp_max(MAX_LOG_SCALE).exp() * widths / 2
-    half_height = deltas[..., 3].clamp_max(MAX_LOG_SCALE).exp() * heights / 2
-    return torch.stack([x - half_width, y - half_height, x + half_width, y + half_height], -1)
+    low, sides = anchors[..., :2], anchors[..., 2:] - anchors[..., :2]
+    centres = low + sides / 2 + deltas[..., :2] * sides
+    halves = deltas[..., 2:].clamp_max(MAX_LOG_SCALE).exp() * sides / 2
+    return torch.cat([centres - halves, centres + halves], -1)

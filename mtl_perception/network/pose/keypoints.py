@@ -10,7 +10,7 @@ from typing import NamedTuple
 from mtl_perception.network.pose.skeleton import NUM_KEYPOINTS
 import torch
 from torch import nn, Tensor
-from torch.nn.functional import interpolate
+from torch.nn.functional import interpolate, pad
 from torchvision.ops import FeaturePyramidNetwork
 
 HEATMAP_STRIDE = 4  # pixels of the input per cell, along each side
@@ -117,25 +117,29 @@ def find_peaks(heatmaps: Tensor, *, min_score: float, max_peaks: int) -> tuple[T
     :return: Places (x, y) in pixels of the input, ``[B, J, K, 2]``, and values,
         ``[B, J, K]``, best first; the value is 0 where there are fewer than K peaks.
     """
-    values = heatmaps.float()
-    width = values.shape[3]
-    around = torch.nn.functional.pad(values, (1, 1, 1, 1), value=-torch.inf)
-    centre = around[..., 1:-1, 1:-1]
-    left, right = around[..., 1:-1, :-2], around[..., 1:-1, 2:]
-    up, down = around[..., :-2, 1:-1], around[..., 2:, 1:-1]
-    # A plateau of two cells has one peak.
-    is_peak = (centre > left) & (centre > up) & (centre >= right) & (centre >= down)
-    scores = torch.where(is_peak & (centre > min_score), centre, 0.0).flatten(2)
-    best, places = scores.topk(min(max_peaks, scores.shape[2]), dim=2)
+    height, width = heatmaps.shape[2:]
+    # With a border all around, the neighbours of all cells lie in memory as the cells do.
+    padded = pad(heatmaps.float(), (1, 1, 1, 1), value=-torch.inf).flatten(2)
+    row = width + 2
 
-    def at(shifted: Tensor) -> Tensor:
-        return shifted.flatten(2).gather(2, places)
+    def shifted(by: int) -> Tensor:
+        return padded[..., row + by : padded.shape[2] - row + by]
 
-    x = (places % width) + _vertex(at(left), best, at(right))
-    y = (places // width) + _vertex(at(up), best, at(down))
+    # A plateau of two cells has one peak. Comparing in place gives 0 and 1 as floats, on a CPU
+    # several times faster than bools.
+    centre = shifted(0)
+    is_peak = torch.maximum(shifted(-1), shifted(-row)).clamp_min_(min_score).lt_(centre)
+    is_peak *= torch.maximum(shifted(1), shifted(row)).le_(centre)
+    scores = torch.where(is_peak.bool(), centre, 0.0)
+    best, places = scores.topk(min(max_peaks, height * width), dim=2)
+
+    def at(*shifts: int) -> Tensor:
+        return torch.stack([shifted(by).gather(2, places) for by in shifts], -1)
+
+    cells = torch.stack([places % row - 1, places // row], -1)
+    cells = cells + _vertex(at(-1, -row), best[..., None], at(1, row))
     # The centre of cell g lies at the middle of its pixels.
-    pixels = torch.stack([x, y], -1) * HEATMAP_STRIDE + (HEATMAP_STRIDE - 1) / 2
-    return pixels, best
+    return cells * HEATMAP_STRIDE + (HEATMAP_STRIDE - 1) / 2, best
 
 
 def _vertex(before: Tensor, middle: Tensor, after: Tensor) -> Tensor:
