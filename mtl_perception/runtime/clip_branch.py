@@ -48,9 +48,15 @@ class ClipBranch:
         self._smoothers = {task: Smoother() for task in self._tasks}
 
     @property
+    def is_empty(self) -> bool:
+        """Return whether there are no clip tasks."""
+        return not self._trunks
+
+    @property
     def clip_sec(self) -> float:
-        """Return how many seconds of frames a recognition needs; 0 without clip tasks."""
-        return max((trunk.clip_seconds for trunk in self._trunks.values()), default=0.0)
+        """Return how many seconds of frames a recognition needs; 0 if one frame or none."""
+        trunks = self._trunks.values()
+        return max((trunk.clip_seconds for trunk in trunks if trunk.num_frames > 1), default=0.0)
 
     @property
     def span_sec(self) -> float:

@@ -64,7 +64,7 @@ class Recognizer:
 
     @property
     def clip_sec(self) -> float:
-        """Return how many seconds of frames a recognition needs; 0 without clip tasks."""
+        """Return how many seconds of frames a recognition needs; 0 if one frame or none."""
         return self._clips.clip_sec
 
     @property
@@ -176,7 +176,7 @@ class Recognizer:
         frame = self._newest.newest
         if frame is None or frame.sequence <= self._seen:
             return None, {}, None, False
-        is_clip_due = self.clip_sec > 0 and self._num_steps % settings.clip_every == 0
+        is_clip_due = not self._clips.is_empty and self._num_steps % settings.clip_every == 0
         clips = self._clips.newest_clips() if is_clip_due else {}
         is_frame_due = self._num_steps % settings.frame_every == 0
         branch = self._frames if is_frame_due else None
