@@ -90,7 +90,7 @@ def _average_precision(
     if interpolation != 'none':
         precision = precision.flip(0).cummax(0).values.flip(0)
     if interpolation == 'eleven_points':
-        # Whole numbers: as floats, 3 hits of 10 may be less than a recall of 0.3.
+        # Whole numbers, for 3 * 0.1 is more than 3 hits of 10.
         points = torch.searchsorted(10 * hits, torch.arange(11) * total)
         return float(precision[points].mean())
     gains = hits.diff(prepend=hits.new_zeros(1))

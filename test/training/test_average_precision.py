@@ -110,7 +110,7 @@ def test_interpolation_takes_the_highest_precision_beyond() -> None:
 
 @pytest.mark.parametrize('tenths', range(1, 10))
 def test_a_recall_of_tenths_reaches_its_point_of_the_eleven(tenths) -> None:
-    """As floats, some k / 10 differ from the recall of k hits of ten."""
+    """In floating point 3 * 0.1 is more than 3 / 10."""
     positives = torch.tensor([True] * tenths + [False] * 90 + [True] * (10 - tenths))
     scores = torch.linspace(1, 0, 100).unsqueeze(1)
     found = mean_average_precision(

@@ -134,8 +134,11 @@ def test_the_same_sentence_anywhere_in_the_pool_is_a_tie_to_the_last_bit(num, wi
 
 
 def test_zeros_of_either_sign_are_the_same_sentence() -> None:
-    pool = np.array([[1.0, 0.0], [1.0, -0.0], [0.0, 1.0]], dtype=np.float32)
-    assert retrieval(pool[:1], pool, [[1]]).mean_rank == 1.5
+    pool = np.array([[1.0, 0.0], [0.0, 1.0], [1.0, -0.0]], dtype=np.float32)
+    distinct, group = room._distinct(pool)
+    assert group.tolist() == [0, 1, 0]
+    assert np.array_equal(distinct[group], pool)
+    assert retrieval(pool[:1], pool, [[2]]).mean_rank == 1.5
 
 
 def test_a_query_finds_itself_and_its_length_has_no_influence() -> None:
