@@ -1,8 +1,11 @@
 """Every sharing method with every backbone of clips that is no ResNet-3D."""
 
 from collections.abc import Callable
+from pathlib import Path
+import re
 
 from mtl_perception.network import MultiTaskNetwork, NetworkConfig, TaskConfig, TrunkConfig
+from mtl_perception.network.backbones import BACKBONES
 from mtl_perception.network.config import PreprocessingConfig
 from mtl_perception.network.sharing import SHARING
 import pytest
@@ -100,3 +103,17 @@ def test_a_task_can_attend_to_all_stages(backbone: str) -> None:
     network = MultiTaskNetwork(NetworkConfig(trunks={'clip': trunk}, tasks=tasks)).eval()
     outputs = network({'clip': torch.randn(2, 3, frames + 3, size[0] + 5, size[1] + 7)})
     assert all(logits.isfinite().all() for logits in outputs.values())
+
+
+def test_every_backbone_of_clips_is_documented_with_its_first_depth_and_norm() -> None:
+    docs = (Path(__file__).parents[2] / 'docs' / 'sharing.md').read_text()
+    section = docs.partition('## The backbones\n')[2].partition('\n## ')[0]
+    documented = set()
+    for names, depth, norm in re.findall(
+        r'^\| (`\w+`.*?) \|.*\| (\d+)[^|]*\| `(\w+)`[^|]*\|$', section, re.MULTILINE
+    ):
+        for name in re.findall(r'`(\w+)`', names):
+            trunk = TrunkConfig(backbone=name)
+            assert (trunk.depth, trunk.norm) == (int(depth), norm), name
+            documented.add(name)
+    assert documented == set(BACKBONES)

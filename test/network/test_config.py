@@ -73,6 +73,30 @@ def networks(draw: st.DrawFn) -> NetworkConfig:
     )
 
 
+@pytest.mark.parametrize(
+    'backbone, depth, norm',
+    [
+        ('resnet3d', 18, 'batch'),
+        ('resnet_image', 18, 'batch'),
+        ('c3d', 11, 'none'),
+        ('vgg', 16, 'none'),
+    ],
+)
+def test_depth_and_norm_that_are_not_given_are_the_published_ones(
+    backbone: str, depth: int, norm: str
+) -> None:
+    trunk = TrunkConfig(backbone=backbone)
+    assert (trunk.depth, trunk.norm) == (depth, norm)
+    assert from_mapping(TrunkConfig, to_mapping(trunk)) == trunk
+    given = TrunkConfig(backbone=backbone, depth=34, norm='group')
+    assert (given.depth, given.norm) == (34, 'group')
+
+
+def test_the_mean_of_one_frame_is_not_subtracted_from_it() -> None:
+    with pytest.raises(ValueError, match='subtract_mean must not be set for num_frames 1'):
+        TrunkConfig(num_frames=1, subtract_mean=True)
+
+
 def mapping(**changes: Any) -> dict[str, Any]:
     """Return a small valid network as plain values; dotted names change deep entries."""
     config = to_mapping(
