@@ -14,7 +14,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-from mtl_perception.network.config import FRAME_KINDS, from_mapping, NetworkConfig, to_mapping
+from mtl_perception.network.config import from_mapping, NetworkConfig, to_mapping
 import yaml
 
 OPTIMISERS = ('adam', 'adamw')
@@ -129,7 +129,7 @@ class EvaluationConfig:
     :param every: Iterations between validations.
     :param batch_size: Clips per forward pass.
     :param selection: What chooses the best network: the cumulative or the mean accuracy, or the
-        mean score of all tasks, which those of boxes and joints have too.
+        mean score of all tasks, which those of boxes, joints and captions have too.
     :param test: Evaluate the best network on the test split at the end.
     """
 
@@ -254,11 +254,11 @@ class TrainingConfig:
         for task, size in self.batch_sizes.items():
             _at_least(f'batch_sizes.{task}', size, 1)
         if self.evaluation.selection != 'score' and any(
-            task.kind in FRAME_KINDS for task in self.network.tasks.values()
+            task.kind != 'classification' for task in self.network.tasks.values()
         ):
             raise ValueError(
-                'evaluation.selection must be score for tasks of frames, which may have no '
-                f'accuracy, got {self.evaluation.selection!r}.'
+                'evaluation.selection must be score for tasks of frames and of captions, which '
+                f'may have no accuracy, got {self.evaluation.selection!r}.'
             )
         unused = [name for name in self.network.trunks if not self.network.tasks_of(name)]
         if unused:

@@ -9,17 +9,17 @@ from typing import cast
 
 from mtl_perception.network.config import FRAME_KINDS
 from mtl_perception.network.multitask import MultiTaskNetwork
+from mtl_training.clip_evaluation import ClipOutputs, judge
 from mtl_training.data.frame_sample import FrameDataset
 from mtl_training.data.loading import evaluation_batches
 from mtl_training.data.sample import AnyDataset, ClipBatch, ClipDataset
 from mtl_training.frame_evaluation import FrameEvaluation, FrameEvaluator, MIN_PERSON_SCORE
 from mtl_training.inputs import TaskInputs
-from mtl_training.metrics import ConfusionMatrix, Evaluation
-from mtl_training.processes import gather_objects, sum_over_processes
+from mtl_training.metrics import Evaluation
+from mtl_training.processes import gather_objects
 from mtl_training.test_time_augmentation import NO_AUGMENTATION, TestTimeAugmentation
 import torch
 from torch import nn
-from torch.nn.functional import cross_entropy
 
 
 @torch.no_grad()
@@ -57,38 +57,35 @@ def evaluate(
     inputs = inputs.to(device).eval()
     kinds = {task: network.config.tasks[task].kind for task in datasets}
     clips = {t: cast('ClipDataset', d) for t, d in datasets.items() if kinds[t] not in FRAME_KINDS}
-    result = Evaluation({task: ConfusionMatrix(d.labels) for task, d in clips.items()})
+    result = Evaluation()
     for task, dataset in clips.items():
-        total = torch.zeros((), dtype=torch.float64)
+        found = ClipOutputs()
         for batch in evaluation_batches(dataset, batch_size, workers=workers, share=share):
             assert isinstance(batch, ClipBatch)
             batch = batch.to(device)
             with autocast():
-                logits = network.forward_tasks(inputs({task: batch}))[task].float()
-            total += cross_entropy(logits, batch.labels, reduction='sum').double().cpu()
-            result.confusions[task].update(logits.argmax(1), batch.labels)
+                outputs = network.forward_tasks(inputs({task: batch}))[task]
+            found.add(outputs, batch.labels, batch.indices)
             on_batch(task, len(batch.labels))
-        if share[1] > 1:
-            counts = result.confusions[task].counts
-            result.confusions[task].counts = sum_over_processes(counts.to(device)).cpu()
-            total = sum_over_processes(total.to(device)).cpu()
-        result.losses[task] = float(total) / max(1, len(dataset))
+        # All get the result of all: each has its own share of the clips.
+        shares = gather_objects(found) if share[1] > 1 else [found]
+        judge(result, task, kinds[task], dataset, shares[0].joined(shares[1:]))
     evaluator = FrameEvaluator(network, inputs, criteria, autocast, augmentation, min_person_score)
     for tasks, images in groups_of(datasets, kinds):
-        found = evaluator.run(
+        people = evaluator.run(
             evaluation_batches(images, batch_size, workers=workers, share=share),  # type: ignore[arg-type]
             tasks,
             device=device,
             on_batch=partial(on_batch, tasks[0]),
         )
         if share[1] > 1:
-            found = _of_all_processes(found)
-        result.frames.append(found)
-        result.losses |= found.losses()
-        result.people |= found.figures()
-        if found.num_known:
+            people = _of_all_processes(people)
+        result.frames.append(people)
+        result.losses |= people.losses()
+        result.people |= people.figures()
+        if people.num_known:
             result.confusions[next(t for t in tasks if kinds[t] == 'activity')] = (
-                found.activities.confusion
+                people.activities.confusion
             )
     return result
 

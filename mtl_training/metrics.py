@@ -77,16 +77,21 @@ class ConfusionMatrix:
 class Evaluation:
     """What came out of evaluating a network."""
 
-    confusions: dict[str, ConfusionMatrix]
+    confusions: dict[str, ConfusionMatrix] = field(default_factory=dict)
     losses: dict[str, float] = field(default_factory=dict)
     people: dict[str, dict[str, float | None]] = field(default_factory=dict)  # per frame task
+    captions: dict[str, dict[str, Any]] = field(default_factory=dict)  # retrieval
+    multilabel: dict[str, dict[str, Any]] = field(default_factory=dict)  # average precision
+    videos: dict[str, dict[str, Any]] = field(default_factory=dict)  # of several clips each
     frames: list[Any] = field(default_factory=list)  # what the figures of people came from
 
     @property
     def scores(self) -> dict[str, float]:
         """Return what stands for each task in a choice between networks, in [0, 1]."""
         clips = {t: m.accuracy for t, m in self.confusions.items() if t not in self.people}
-        return clips | {task: row.get('score') or 0.0 for task, row in self.people.items()}
+        clips |= {task: row['map'] or 0.0 for task, row in self.multilabel.items()}
+        others = {**self.captions, **self.people}
+        return clips | {task: row.get('score') or 0.0 for task, row in others.items()}
 
     @property
     def mean_score(self) -> float:
@@ -112,8 +117,13 @@ class Evaluation:
             'mean_accuracy': self.mean_accuracy,
             'loss': dict(self.losses),
             'samples': {task: matrix.num_samples for task, matrix in self.confusions.items()},
-            **({'people': self.people, 'mean_score': self.mean_score} if self.people else {}),
+            **{name: rows for name, rows in self._others().items() if rows},
+            **({'mean_score': self.mean_score} if any(self._others().values()) else {}),
         }
+
+    def _others(self) -> dict[str, dict[str, Any]]:
+        names = ('people', 'captions', 'multilabel', 'videos')
+        return {name: getattr(self, name) for name in names}
 
     def details(self) -> dict[str, Any]:
         """Return everything, with the tables of each task."""

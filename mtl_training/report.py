@@ -144,7 +144,10 @@ def draw_learning_curves(records: Sequence[Mapping[str, Any]], path: Path) -> No
             look = {**style, 'color': f'C{number}', 'label': f'{task} ({kind})'}
             loss_axis.plot(iterations, [row['loss'][task] for row in rows], **look)
             accuracy_axis.plot(iterations, [_figure_of(row, task) for row in rows], **look)
-    loss_axis.set(xlabel='iteration', ylabel='loss', yscale='log')
+    lowest = min((value for row in records for value in row['loss'].values()), default=1.0)
+    # Cosines of captions are negative losses.
+    scale = 'log' if lowest > 0 else 'linear'
+    loss_axis.set(xlabel='iteration', ylabel='loss', yscale=scale)
     accuracy_axis.set(xlabel='iteration', ylabel='accuracy or score', ylim=(0, 1.02))
     if records:
         accuracy_axis.legend()
@@ -152,9 +155,13 @@ def draw_learning_curves(records: Sequence[Mapping[str, Any]], path: Path) -> No
 
 
 def _figure_of(row: Mapping[str, Any], task: str) -> float:
-    """Return what a record says of a task: its accuracy, or the score of boxes and joints."""
-    people = row.get('people', {})
-    figure = people[task]['score'] if task in people else row['accuracy'][task]
+    """Return what a record says of a task: its accuracy, or what stands for it."""
+    for section, name in (('people', 'score'), ('captions', 'score'), ('multilabel', 'map')):
+        if task in row.get(section, {}):
+            figure = row[section][task][name]
+            break
+    else:
+        figure = row['accuracy'][task]
     return float('nan') if figure is None else figure
 
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 import math
-from typing import Any
 
 from lightning_fabric import Fabric
 from lightning_fabric.wrappers import _FabricOptimizer
@@ -14,10 +13,10 @@ from mtl_perception.network.multitask import MultiTaskNetwork
 from mtl_training.criteria import sample_losses
 from mtl_training.data.sample import Batch, ClipBatch
 from mtl_training.inputs import TaskInputs
+from mtl_training.passes import Passes
 from mtl_training.processes import (
     average_gradients,
     mean_over_processes,
-    own_draws,
     rows_of_all_processes,
 )
 from mtl_training.regimes import Regime
@@ -73,13 +72,14 @@ class TrainingStep:
     ) -> None:
         self._fabric, self._network, self._optimiser = fabric, network, optimiser
         self._inputs, self._regime, self._weighting = inputs, regime, weighting
-        self.clip_norm, self._merge = clip_norm, merge
+        self.clip_norm = clip_norm
         self._iterations = iterations
         self._scaler = getattr(fabric.strategy.precision, 'scaler', None)  # of 16-mixed
         self._searches = any(method.searches for method in network.sharing_methods)
         self.refresh()
         self._ahead: tuple[Batches | None, Batches] = (None, {})  # as given, and on the device
         self._skipped_in_a_row = 0
+        self._passes = Passes(network, inputs, fabric.autocast, merge=merge)
 
     def refresh(self) -> None:
         """Take note of which parameters are trained, after a change of it."""
@@ -114,7 +114,7 @@ class TrainingStep:
         if self._searches:
             self._search(ahead)
         draws = torch.get_rng_state()
-        losses, outputs = self._regime.losses(self._forward, batches)
+        losses, outputs = self._regime.losses(self._passes, batches)
         losses, means = _joined(losses)
         finite = bool(torch.isfinite(means).all())
         if finite:
@@ -146,20 +146,6 @@ class TrainingStep:
         for tensor in (*self._weighting.buffers(), *self._weighting.parameters()):
             if tensor.numel() <= SMALL_STATE:
                 yield tensor.detach()
-
-    def _forward(self, batches: Batches) -> dict[str, Any]:
-        # Noise and dropout of tasks whose samples are people: each process has its own number.
-        tasks = self._network.config.tasks
-        noisy = [task for task in batches if tasks[task].kind in ('association', 'activity')]
-        draws = own_draws if noisy else nullcontext
-        with draws():
-            inputs = self._inputs(batches)
-        others = {task: values for task, values in inputs.items() if task not in noisy}
-        with self._fabric.autocast():
-            outputs = self._network.forward_tasks(others, merge=self._merge)
-            with draws():
-                outputs |= self._network.forward_tasks({task: inputs[task] for task in noisy})
-        return {task: outputs[task] for task in batches}
 
     def _context(self, iteration: int, ahead: Batches) -> StepContext:
         return StepContext(
@@ -244,7 +230,7 @@ class TrainingStep:
 
     def _losses_of(self, batches: Batches) -> dict[str, TaskLoss]:
         with self._buffers_kept():
-            losses, _ = self._regime.losses(self._forward, batches)
+            losses, _ = self._regime.losses(self._passes, batches)
         return _joined(losses)[0]
 
     def _losses_again(self, batches: Batches, draws: Tensor) -> dict[str, Tensor]:

@@ -40,7 +40,8 @@ from mtl_training.optimisation import (
 from mtl_training.processes import broadcast_state
 from mtl_training.progress import TrainingProgress
 from mtl_training.provenance import cpu_time, describe, git_revision, rounded
-from mtl_training.regimes import build_regime, Stage
+from mtl_training.recording import RunRecorder
+from mtl_training.regimes import build_regime, Round, Stage
 from mtl_training.relevance import build_sources, calibrate
 from mtl_training.report import draw_confusions, draw_learning_curves
 from mtl_training.run_folder import RunFolder
@@ -128,6 +129,9 @@ class Trainer:
         )
         self._weighting.to(fabric.device)
         self._criteria = build_criteria(network_config, config.losses)
+        for task, data in self._datasets['train'].items():
+            if (targets := getattr(data, 'targets', None)) is not None:
+                cast('Criterion', self._criteria[task]).learn_targets(targets)
         self._regime = build_regime(
             config.regime.name,
             tasks,
@@ -135,6 +139,10 @@ class Trainer:
             **config.regime.settings,
         )
         self._regime.to(fabric.device)
+        self._regime.prepare(
+            {task: len(data) for task, data in self._datasets['train'].items()},
+            {task: config.batch_size_of(task) for task in tasks},
+        )
         self._stages = self._regime.stages(config.iterations)
         check_stages(self._stages, network_config)
         if config.ema_decay is not None and len(self._stages) > 1:
@@ -157,6 +165,9 @@ class Trainer:
         self._inputs = TaskInputs(network_config, channels_last=config.channels_last, dtype=dtype)
         self._inputs.to(fabric.device)
         self._network, self._optimiser = network, optimiser
+        self._recorder = RunRecorder(
+            fabric, config, network, self._inputs, self._datasets['train']
+        )
         self._trainable = {id(p): p.requires_grad for p in network.parameters()}
         self._averaged: AveragedModel | None = None
         if config.ema_decay is not None:
@@ -196,6 +207,8 @@ class Trainer:
         first, total = self._iteration, self._config.iterations
         shown = TrainingProgress(self._console, first, total)
         with self._log.open(first), self._stop_request, shown as self._shown:
+            if not first and self._regime.round_at(0) is not None:
+                self._judge_beginning()
             for number, stage in enumerate(self._stages):
                 end = stage.first + stage.iterations
                 if self._iteration >= end or self._stop_request.is_made:
@@ -218,7 +231,8 @@ class Trainer:
         self._step.refresh()
         if len(self._stages) > 1:
             self._log.say(
-                f'stage {number + 1} of {len(self._stages)}: {", ".join(stage.tasks)}, '
+                f'stage {number + 1} of {len(self._stages)}: '
+                f'{", ".join(self._tasks_at(stage.first))}, '
                 f'{stage.iterations} iterations'
             )
         datasets = dict(self._datasets['train'])
@@ -253,6 +267,7 @@ class Trainer:
         rate = learning_rate(optimiser, self._iteration - stage.first, stage.iterations)
         rate *= (stage.lr or optimiser.lr) / optimiser.lr * self._progress.plateau.factor
         set_learning_rate(self._optimiser, rate)
+        self._regime.begin(self._iteration, self._recorder)
         set_train_mode(self._network, freeze_batch_norm=config.freeze_batch_norm)
         started = time.perf_counter()
         result = self._step(self._iteration, batches, upcoming)
@@ -264,7 +279,8 @@ class Trainer:
         self._progress.num_skipped += result.skipped
         self._report(result, rate)
         last = self._iteration in (stage.first + stage.iterations, config.iterations)
-        validates = self._iteration % config.evaluation.every == 0 or last
+        ended = self._ended_round()
+        validates = self._iteration % config.evaluation.every == 0 or last or ended is not None
         if validates:
             self._validate()
         every = config.save_every or config.evaluation.every
@@ -280,6 +296,8 @@ class Trainer:
             name: self._network.sharing(name).structure() for name in self._network.trunks
         }
         record = {'kind': 'val', 'iteration': self._iteration, **figures}
+        if (ended := self._ended_round()) is not None:
+            record |= {'round': ended.number, 'trained': [ended.task]}
         self._log.record({**record, 'structure': structure})
         chosen = chosen_figure(self._config.evaluation.selection, evaluation)
         self._progress.plateau.update(
@@ -294,6 +312,19 @@ class Trainer:
         best = ', best so far' if self._progress.best_iteration == self._iteration else ''
         selection = self._config.evaluation.selection
         self._log.say(f'validation {self._iteration}: {shares}  {selection} {chosen:.1%}{best}')
+
+    def _ended_round(self) -> Round | None:
+        """Return the round that the last iteration ended, if it did."""
+        done = self._regime.round_at(self._iteration - 1) if self._iteration else None
+        is_last = self._iteration == self._config.iterations
+        return done if done and (done.end == self._iteration or is_last) else None
+
+    def _judge_beginning(self) -> None:
+        """Validate the network before its first round, for curves over rounds."""
+        if any(record.get('round') == -1 for record in self._folder.records()):
+            return
+        figures = self._evaluate(self._current(), self._datasets['val'], self._share()).summary()
+        self._log.record({'kind': 'val', 'iteration': 0, **figures, 'round': -1, 'trained': []})
 
     def _evaluate(
         self,

@@ -202,6 +202,26 @@ class MultiTaskNetwork(nn.Module):
             return cast('RelevanceHead', self.relevance[task]).scores(features, logits)
         return functional.pad(logits.float().softmax(1), (0, 1))
 
+    def forward_heads(self, task: str, clips: Tensor, heads: Sequence[str]) -> dict[str, Tensor]:
+        """
+        Return what several tasks of one trunk say of the clips of one of them.
+
+        :param task: Whose clips they are.
+        :param clips: Normalised, ``[B, 3, T, H, W]``.
+        :param heads: Tasks that the same trunk feeds.
+        :return: As of :meth:`forward_tasks`, per task asked for.
+        :raises ValueError: If another trunk feeds one of them.
+        """
+        trunk = self.config.tasks[task].trunk
+        for head in heads:
+            if (other := self.config.tasks[head].trunk) != trunk:
+                raise ValueError(
+                    f"the tasks '{task}' and '{head}' must read the same trunk to look at the same "
+                    f"clips, got '{trunk}' and '{other}'."
+                )
+        features = self.features({trunk: clips})
+        return {head: self.heads[head](features[head]) for head in heads}
+
     def forward_tasks(self, inputs: Mapping[str, Tensor], *, merge: bool = True) -> dict[str, Any]:
         """
         Return the outputs of each task for its own batch.

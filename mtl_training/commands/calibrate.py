@@ -49,9 +49,7 @@ def main(arguments: Sequence[str]) -> int:
     network, checkpoint = load_network(parsed.checkpoint)
     check_output('--out', parsed.out, overwrite=parsed.overwrite)
     data, config = data_of(checkpoint, parsed.checkpoint, overrides)
-    clip_tasks = {
-        n for n, task in network.config.tasks.items() if task.kind == 'classification'
-    }
+    clip_tasks = {n for n, task in network.config.tasks.items() if task.kind == 'classification'}
     if missing := sorted(clip_tasks - data.keys()):
         raise ValueError(f"data must name a data set for each task, got none for '{missing[0]}'.")
 

@@ -9,6 +9,7 @@ from mtl_perception.network.config import NetworkConfig
 from mtl_perception.network.heads import settings_of
 from mtl_training.criteria.activity import ActivityCriterion
 from mtl_training.criteria.association import AssociationCriterion
+from mtl_training.criteria.caption import CaptionCriterion
 from mtl_training.criteria.classification import ClassificationCriterion, sample_losses
 from mtl_training.criteria.contract import Criterion
 from mtl_training.criteria.detection import DetectionCriterion
@@ -20,6 +21,7 @@ __all__ = ['CRITERIA', 'Criterion', 'build_criteria', 'sample_losses']
 
 CRITERIA: dict[str, type[Criterion]] = {
     'classification': ClassificationCriterion,
+    'caption': CaptionCriterion,
     'detection': DetectionCriterion,
     'keypoints': KeypointCriterion,
     'association': AssociationCriterion,

@@ -13,6 +13,25 @@ class Criterion(nn.Module):
     figure = 'accuracy'  # what :meth:`fit` returns; larger is better
     kind = 'classification'  # or 'regression', of squared errors: what weightings ask for
 
+    def __init__(self) -> None:
+        super().__init__()
+        # What the labels of a data set with targets of its own are rows of. No part of the state:
+        # the data set knows them.
+        self.register_buffer('targets', None, persistent=False)
+
+    def learn_targets(self, targets: Tensor) -> None:
+        """
+        Take in what the labels of the training samples stand for.
+
+        :param targets: Embedded sentences or distributions over the classes, ``[M, D]``.
+        """
+        self.targets = targets
+
+    def _rows(self, labels: Tensor) -> Tensor:
+        if self.targets is None:
+            raise ValueError('the data set of the task has no targets.')
+        return self.targets[labels]
+
     def forward(self, outputs: Any, batch: Any) -> Tensor:
         """
         Return the loss of every sample.

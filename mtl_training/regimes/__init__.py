@@ -6,16 +6,24 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mtl_training.criteria import Criterion
-from mtl_training.regimes.contract import Forward, Regime, Stage
+from mtl_training.regimes.alternating import AlternatingRegime
+from mtl_training.regimes.contract import Forward, Regime, Round, Stage
+from mtl_training.regimes.distilling import DistillingRegime
 from mtl_training.regimes.joint import JointRegime
+from mtl_training.regimes.one_way import FinetuneRegime, LwfRegime
 from mtl_training.regimes.staged import StagedRegime
 from mtl_training.tables import call_with, choose
 
 __all__ = [
     'REGIMES',
+    'AlternatingRegime',
+    'DistillingRegime',
+    'FinetuneRegime',
     'Forward',
     'JointRegime',
+    'LwfRegime',
     'Regime',
+    'Round',
     'Stage',
     'StagedRegime',
     'build_regime',
@@ -24,6 +32,10 @@ __all__ = [
 REGIMES: dict[str, type[Regime]] = {
     'joint': JointRegime,
     'staged': StagedRegime,
+    'alternating': AlternatingRegime,
+    'distilling': DistillingRegime,
+    'finetune': FinetuneRegime,
+    'lwf': LwfRegime,
 }
 
 

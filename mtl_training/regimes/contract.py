@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any, cast, NamedTuple, Protocol
 
 from mtl_training.criteria import Criterion
 from mtl_training.criteria.classification import ClassificationCriterion
@@ -12,9 +12,57 @@ from mtl_training.data.sample import Batch
 from mtl_training.weighting.contract import TaskLoss
 from torch import nn, Tensor
 
-# Batches per task -> outputs per task, through the network and its preprocessing; logits are
-# [S * B, C], S being 1 unless a sharing method samples its structure in training.
-Forward = Callable[[Mapping[str, Batch]], dict[str, Any]]
+
+class Forward(Protocol):
+    """The network with its preprocessing."""
+
+    def __call__(self, batches: Mapping[str, Batch]) -> dict[str, Any]:
+        """
+        Return the outputs of each task for its own batch.
+
+        Logits are ``[S * B, C]``, S being 1 unless a sharing method samples its structure in
+        training.
+        """
+
+
+class ForwardHeads(Forward, Protocol):
+    """The same, of which several tasks may look at one batch."""
+
+    def of_heads(
+        self, task: str, batch: Batch, heads: Sequence[str], network: nn.Module | None = None
+    ) -> dict[str, Tensor]:
+        """
+        Return what several tasks say of the batch of one, ``[S * B, D]`` each.
+
+        :param network: Another network than the one in training.
+        """
+
+
+class Round(NamedTuple):
+    """A part of a run that trains on the data of one task."""
+
+    number: int
+    task: str
+    first: int  # its first iteration
+    end: int  # that after its last
+
+
+class Recorder(Protocol):
+    """What a regime may ask of the run when a round begins."""
+
+    @property
+    def network(self) -> nn.Module:
+        """Return the network in training."""
+
+    def outputs(self, task: str, heads: Sequence[str]) -> dict[str, Tensor]:
+        """
+        Return what other tasks say of all training samples of a task, in evaluation mode.
+
+        :return: ``[N, D]`` per head, float32, on the CPU: row i is that of sample i.
+        """
+
+    def varies(self, task: str) -> bool:
+        """Tell whether the training samples of a task are others whenever they are asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +107,20 @@ class Regime(nn.Module):
         self.criteria = nn.ModuleDict(
             {task: given[task] if task in given else ClassificationCriterion() for task in tasks}
         )
+
+    def prepare(self, num_samples: Mapping[str, int], batch_sizes: Mapping[str, int]) -> None:
+        """
+        Learn the sizes of the training sets and batches, once, before anything else is asked.
+
+        :raises ValueError: If the regime can't do with them.
+        """
+
+    def round_at(self, iteration: int) -> Round | None:
+        """Return the round that an iteration belongs to; None for a regime without rounds."""
+        return None
+
+    def begin(self, iteration: int, recorder: Recorder) -> None:
+        """Prepare for an iteration, before its first one after a start or resume as well."""
 
     def stages(self, iterations: int) -> list[Stage]:
         """

@@ -1,0 +1,95 @@
+"""What a regime asks of a run when a round begins: outputs of its network on training samples."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import cast
+
+from lightning_fabric import Fabric
+from mtl_perception.network.multitask import MultiTaskNetwork
+from mtl_training.config import TrainingConfig
+from mtl_training.data.loading import evaluation_batches
+from mtl_training.data.multitask import MultiTaskDataset, SampleKey
+from mtl_training.data.sample import AnyDataset, ClipSample
+from mtl_training.inputs import TaskInputs
+from mtl_training.passes import Passes
+from mtl_training.processes import gather_objects
+from mtl_training.regimes.memory import recordable
+import torch
+from torch import Tensor
+
+_COMPARED = 4  # samples that are drawn twice
+
+
+class RunRecorder:
+    """
+    Records of one run's network on its training samples; see :class:`Recorder`.
+
+    :param network: The one in training.
+    :param datasets: Of the training split.
+    """
+
+    def __init__(
+        self,
+        fabric: Fabric,
+        config: TrainingConfig,
+        network: MultiTaskNetwork,
+        inputs: TaskInputs,
+        datasets: Mapping[str, AnyDataset],
+    ) -> None:
+        self._fabric, self._config = fabric, config
+        self.network, self._datasets = network, datasets
+        self._passes = Passes(network, inputs, fabric.autocast)
+        self._varies: dict[str, bool] = {}
+
+    @torch.no_grad()
+    def outputs(self, task: str, heads: Sequence[str]) -> dict[str, Tensor]:
+        """Return what other tasks say of all training samples of a task, in evaluation mode."""
+        dataset, fabric = self._datasets[task], self._fabric
+        before = [(module, module.training) for module in self.network.modules()]
+        self.network.eval()
+        rows: dict[str, list[Tensor]] = {head: [] for head in heads}
+        try:
+            for batch in evaluation_batches(
+                dataset,
+                self._config.evaluation.batch_size,
+                workers=self._config.workers,
+                share=(fabric.global_rank, fabric.world_size),
+            ):
+                found = self._passes.of_heads(task, batch.to(fabric.device), heads)
+                for head, values in found.items():
+                    rows[head].append(recordable(values, head, self.network).cpu())
+        finally:
+            for module, training in before:
+                module.training = training
+        own = {head: torch.cat(parts) for head, parts in rows.items()}
+        if fabric.world_size == 1:
+            return own
+        # Each process did every world_size-th sample.
+        shares = gather_objects(own)
+        joined = {head: torch.empty(len(dataset), own[head].shape[1]) for head in heads}
+        for rank, share in enumerate(shares):
+            for head in heads:
+                joined[head][rank :: fabric.world_size] = share[head]
+        return joined
+
+    def varies(self, task: str) -> bool:
+        """
+        Tell whether the training samples of a task are others whenever they are asked for.
+
+        Some of them are drawn twice, as training draws them.
+        """
+        if task not in self._varies:
+            dataset = self._datasets[task]
+            drawn = MultiTaskDataset({task: dataset}, seed=self._config.seed)
+            step = max(1, len(dataset) // _COMPARED)
+            self._varies[task] = any(
+                not torch.equal(*self._frames(drawn, task, index, len(dataset)))
+                for index in range(0, len(dataset), step)
+            )
+        return self._varies[task]
+
+    @staticmethod
+    def _frames(drawn: MultiTaskDataset, task: str, index: int, count: int) -> list[Tensor]:
+        keys = (SampleKey(task, index, index + times * count) for times in (0, 1))
+        return [cast('ClipSample', drawn[key][1]).frames for key in keys]
