@@ -28,11 +28,11 @@ from rich.table import Table
 
 FAILED, STOPPED = 1, 130
 
-DESCRIPTION = """Train and compare sharing methods and weightings.
+DESCRIPTION = """Train and compare sharing methods, weightings and regimes.
 
-Every combination of sharing, weighting, data set and seed is a training run in its own folder.
-Finished runs are not run again and interrupted ones go on, so the same command also continues a
-comparison that was stopped, and takes up entries that were added to its config.
+Every combination of sharing, weighting, regime, data set and seed is a training run in its own
+folder. Finished runs are not run again and interrupted ones go on, so the same command also
+continues a comparison that was stopped, and takes up entries that were added to its config.
 
 The config names what is compared, and in ``base`` what all runs have in common:
   base: quick.yaml                  # a training config, inline or a file beside this one
@@ -42,6 +42,10 @@ The config names what is compared, and in ``base`` what all runs have in common:
   weighting:
     average: {name: average}
     DWA: {name: dwa, settings: {interval: 50}}
+  regime:                           # may be left out: that of base
+    joint: {name: joint}
+    actions alone: {name: joint, tasks: [action]}
+    memory: {name: distilling, grid: {lambda_A: [0.3, 0.5], lambda_S: [0.5, 0.7]}}
   seeds: [0, 1]
 
 Examples:
@@ -129,10 +133,9 @@ def _print_plan(runs: Sequence[PlannedRun], num_workers: int, *, as_json: bool) 
         listed = [{'run': run.name, 'folder': str(run.path), 'status': s} for run, s in rows]
         print(json.dumps({'runs': listed, 'at_a_time': num_workers}))
         return
-    table = Table('data', 'sharing', 'weighting', 'seed', 'iterations', 'status')
+    table = Table(*runs[0].names, 'seed', 'iterations', 'status')
     for run, status in rows:
-        names = (run.data, run.sharing, run.weighting, str(run.seed))
-        table.add_row(*names, str(run.config.iterations), status)
+        table.add_row(*run.names.values(), str(run.seed), str(run.config.iterations), status)
     Console().print(table)
     Console().print(f'{len(runs)} runs, {num_workers} at a time.', highlight=False)
 
@@ -152,8 +155,7 @@ def _figures(
     for run in runs:
         reason = run.failure.read_text().strip() if run.failure.exists() else ''
         status = 'failed' if reason else 'finished' if run.is_finished else 'unfinished'
-        names = {'data': run.data, 'sharing': run.sharing, 'weighting': run.weighting}
-        facts = {**names, 'seed': run.seed, 'folder': str(run.path), 'status': status}
+        facts = {**run.names, 'seed': run.seed, 'folder': str(run.path), 'status': status}
         entries.append({**facts, 'reason': reason} if reason else facts)
     return {
         'out': str(out),

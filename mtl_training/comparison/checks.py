@@ -32,7 +32,8 @@ class MethodChecks:
         tasks, method = list(config.network.tasks), config.weighting
         weighting = build_weighting(method.name, tasks, **method.settings)
         merges_tasks(config.merge_tasks, weighting, method.name)
-        build_regime(config.regime.name, tasks, **config.regime.settings)
+        regime = build_regime(config.regime.name, tasks, **config.regime.settings)
+        regime.stages(config.iterations)
         facts = (
             config.trainable_stages,
             config.freeze_batch_norm,

@@ -1,4 +1,4 @@
-"""The configuration of a comparison: sharing x weighting x seeds x data sets, from one YAML."""
+"""The configuration of a comparison: all that is combined with all, from one YAML."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mtl_perception.network.config import from_mapping
+from mtl_training.comparison.regime_entry import RegimeEntry
 from mtl_training.config import MethodConfig, read_yaml, set_entry
 from mtl_training.tables import nearest
 
@@ -41,11 +42,18 @@ class Skip:
     data: str | None = None
     sharing: str | None = None
     weighting: str | None = None
+    regime: str | None = None
 
-    def matches(self, data: str, sharing: str, weighting: str) -> bool:
-        """Tell whether a combination is to be left out."""
+    def matches(self, data: str, sharing: str, weighting: str, *regimes: str) -> bool:
+        """
+        Tell whether a combination is to be left out.
+
+        :param regimes: The name of the regime, and that of the grid that it is of.
+        """
         pairs = ((self.data, data), (self.sharing, sharing), (self.weighting, weighting))
-        return all(name is None or name == found for name, found in pairs)
+        return all(name is None or name == found for name, found in pairs) and (
+            self.regime is None or self.regime in regimes
+        )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -59,6 +67,8 @@ class ComparisonConfig:
     :param seeds: Every combination is trained once with each.
     :param data: Data sets as changes to those of ``base``. Where one names the ``dataset`` of a
         task, it replaces that task's data; else its entries are laid over them.
+    :param regime: How the tasks take turns; without this section it is as ``base`` says, and is
+        no part of names.
     :param skip: Combinations to leave out.
     """
 
@@ -67,6 +77,7 @@ class ComparisonConfig:
     weighting: dict[str, MethodConfig]
     seeds: tuple[int, ...] = (0,)
     data: dict[str, dict[str, Any]] = field(default_factory=lambda: {'data': {}})
+    regime: dict[str, RegimeEntry] = field(default_factory=dict)
     skip: tuple[Skip, ...] = ()
 
     def __post_init__(self) -> None:
@@ -75,16 +86,29 @@ class ComparisonConfig:
                 raise ValueError(f'{name} must have at least one entry, got none.')
         if len(set(self.seeds)) != len(self.seeds):
             raise ValueError(f'seeds must be distinct, got {list(self.seeds)}.')
+        for name, sharing in self.sharing.items():
+            if self.regime and 'regime' in sharing.config:
+                raise ValueError(
+                    f"sharing.{name}: config must not set 'regime' besides a section regime."
+                )
         for entry in self.skip:
             self._check_skip(entry)
 
     def _check_skip(self, entry: Skip) -> None:
         if entry == Skip():
-            raise ValueError('skip: an entry must name data, sharing or weighting, got none.')
-        for kind in ('data', 'sharing', 'weighting'):
-            name, known = getattr(entry, kind), getattr(self, kind)
+            raise ValueError(
+                'skip: an entry must name data, sharing, weighting or regime, got none.'
+            )
+        names = {kind: [*getattr(self, kind)] for kind in ('data', 'sharing', 'weighting')}
+        names['regime'] = [
+            name
+            for of, grid in self.regime.items()
+            for name in dict.fromkeys((of, *grid.runs(of)))
+        ]
+        for kind, known in names.items():
+            name = getattr(entry, kind)
             if name is not None and name not in known:
-                raise ValueError(f"skip: unknown {kind} '{name}'. {nearest(name, list(known))}")
+                raise ValueError(f"skip: unknown {kind} '{name}'. {nearest(name, known)}")
 
 
 def is_comparison(block: Mapping[str, Any]) -> bool:
@@ -104,13 +128,14 @@ def load_comparison(
     if isinstance(block.get('base'), str):
         block['base'] = read_yaml(Path(path).parent / block['base'])
     for dotted, value in overrides:
-        if _is_compared(dotted):
+        if _is_compared(dotted, block):
             raise ValueError(f"'--{dotted}' is what the comparison '{path}' varies.")
         set_entry(block.setdefault('base', {}), dotted, value)
     return from_mapping(ComparisonConfig, block, 'comparison')
 
 
-def _is_compared(dotted: str) -> bool:
+def _is_compared(dotted: str, block: Mapping[str, Any]) -> bool:
     parts = dotted.split('.')
     trunk_entry = parts[3] if parts[:2] == ['network', 'trunks'] and len(parts) > 3 else ''
-    return parts[0] in ('seed', 'weighting') or trunk_entry.startswith('sharing')
+    varied = ('seed', 'weighting', *(['regime'] if block.get('regime') else []))
+    return parts[0] in varied or trunk_entry.startswith('sharing')

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 import json
 from pathlib import Path
@@ -13,6 +13,7 @@ from mtl_perception.checkpoint import write_atomically
 from mtl_perception.network.sharing import SHARING
 from mtl_training.comparison.checks import MethodChecks
 from mtl_training.comparison.config import ComparisonConfig, SharingEntry
+from mtl_training.comparison.regime_entry import RegimeEntry
 from mtl_training.config import build_config, differences, load_config, TrainingConfig
 from mtl_training.run_folder import RunFolder
 from mtl_training.tables import choose
@@ -20,7 +21,11 @@ from mtl_training.tables import choose
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PlannedRun:
-    """One run of a comparison, named as in the report."""
+    """
+    One run of a comparison, named as in the report.
+
+    :param regime: Empty where the comparison does not vary it.
+    """
 
     data: str
     sharing: str
@@ -28,11 +33,23 @@ class PlannedRun:
     seed: int
     config: TrainingConfig
     path: Path
+    regime: str = ''
 
     @property
     def name(self) -> str:
         """Return its name for people."""
-        return f'{self.data} / {self.sharing} / {self.weighting} / seed {self.seed}'
+        return f'{self.combination} / seed {self.seed}'
+
+    @property
+    def combination(self) -> str:
+        """Return its name without the seed."""
+        return ' / '.join(part for part in self.names.values() if part)
+
+    @property
+    def names(self) -> dict[str, str]:
+        """Return the names of what is combined in it; the regime only where it is varied."""
+        names = {'data': self.data, 'sharing': self.sharing, 'weighting': self.weighting}
+        return {**names, 'regime': self.regime} if self.regime else names
 
     @property
     def folder(self) -> RunFolder:
@@ -77,12 +94,7 @@ class PlannedRun:
         :param facts: How it is trained; those of a finished run stay.
         """
         path = self.path / 'run.json'
-        names = {
-            'data': self.data,
-            'sharing': self.sharing,
-            'weighting': self.weighting,
-            'seed': self.seed,
-        }
+        names = {**self.names, 'seed': self.seed}
         if self.is_finished and path.exists():
             facts = json.loads(path.read_text(encoding='utf-8'))
         text = json.dumps({**facts, **names, 'position': position}, indent=2) + '\n'
@@ -101,8 +113,9 @@ def planned_runs(comparison: ComparisonConfig, out: str | Path) -> list[PlannedR
         for data in comparison.data:
             for sharing in comparison.sharing:
                 for weighting in comparison.weighting:
-                    if not any(s.matches(data, sharing, weighting) for s in comparison.skip):
-                        run = _planned(comparison, Path(out), data, sharing, weighting, seed)
+                    for regime, entry in _regimes(comparison, data, sharing, weighting):
+                        names = (data, sharing, weighting, regime)
+                        run = _planned(comparison, Path(out), names, entry, seed)
                         _check_combination(run, checks)
                         runs.append(run)
     if not runs:
@@ -111,9 +124,30 @@ def planned_runs(comparison: ComparisonConfig, out: str | Path) -> list[PlannedR
     return runs
 
 
+def _regimes(
+    comparison: ComparisonConfig, data: str, sharing: str, weighting: str
+) -> Iterator[tuple[str, RegimeEntry | None]]:
+    """Yield the regimes of a combination; without a name or an entry where they do not vary."""
+
+    def is_skipped(*regimes: str) -> bool:
+        return any(s.matches(data, sharing, weighting, *regimes) for s in comparison.skip)
+
+    if not comparison.regime and not is_skipped():
+        yield '', None
+    for grid, entry in comparison.regime.items():
+        for name, run in entry.runs(grid).items():
+            if not is_skipped(name, grid):
+                yield name, run
+
+
 def _planned(
-    comparison: ComparisonConfig, out: Path, data: str, sharing: str, weighting: str, seed: int
+    comparison: ComparisonConfig,
+    out: Path,
+    names: tuple[str, str, str, str],
+    regime: RegimeEntry | None,
+    seed: int,
 ) -> PlannedRun:
+    data, sharing, weighting, _ = names
     entry = comparison.sharing[sharing]
     block = _merged(_merged(comparison.base, entry.config), {'seed': seed})
     if 'network' in block:
@@ -121,15 +155,14 @@ def _planned(
     method = comparison.weighting[weighting]
     block['weighting'] = {'name': method.name, 'settings': dict(method.settings)}
     block['data'] = _with_data(block.get('data') or {}, comparison.data[data])
+    given = [name for name in names if name]
     try:
-        config = build_config(block)
+        config = build_config(block if regime is None else _with_regime(block, regime))
     except ValueError as error:
-        raise ValueError(f'{data} / {sharing} / {weighting}: {error}') from error
-    parts = ['runs', *map(file_name, (data, sharing, weighting)), f'seed{seed}']
+        raise ValueError(f'{" / ".join(given)}: {error}') from error
+    parts = ['runs', *map(file_name, given), f'seed{seed}']
     return PlannedRun(
-        data=data,
-        sharing=sharing,
-        weighting=weighting,
+        **dict(zip(('data', 'sharing', 'weighting', 'regime'), names)),
         seed=seed,
         config=config,
         path=out.joinpath(*parts),
@@ -144,7 +177,7 @@ def _check_combination(run: PlannedRun, checks: MethodChecks) -> None:
                 raise ValueError(f'{name} must be 1 in a comparison, got {value}.')
         checks.check(run.config)
     except ValueError as error:
-        raise ValueError(f'{run.data} / {run.sharing} / {run.weighting}: {error}') from error
+        raise ValueError(f'{run.combination}: {error}') from error
 
 
 def _with_sharing(network: Any, entry: SharingEntry) -> Any:
@@ -155,6 +188,15 @@ def _with_sharing(network: Any, entry: SharingEntry) -> Any:
     for trunk in trunks.values():
         trunk['sharing_settings'] = dict(entry.settings)  # not those of another method
     return {**network, 'trunks': trunks}
+
+
+def _with_regime(block: Mapping[str, Any], entry: RegimeEntry) -> dict[str, Any]:
+    block = entry.reduced(_merged(block, entry.config))
+    network = block.get('network')
+    if isinstance(network, Mapping) and isinstance(network.get('trunks'), Mapping):
+        trunks = {n: _merged(t or {}, entry.network) for n, t in network['trunks'].items()}
+        block['network'] = {**network, 'trunks': trunks}
+    return {**block, 'regime': {'name': entry.name, 'settings': dict(entry.settings)}}
 
 
 def _with_data(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:

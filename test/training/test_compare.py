@@ -107,6 +107,68 @@ def test_every_combination_is_a_run_and_seeds_vary_slowest(grid, tmp_path) -> No
     assert runs[0].config.network.trunks['clip'].width == 4
 
 
+def test_regimes_are_varied_with_their_grids_and_tasks(grid, tmp_path) -> None:
+    memory = {'lambda_A': [0.1, 0.9], 'lambda_S': [0.3, 0.7]}
+    grid['base']['losses'] = {'action': {}, 'gesture': {}}
+    grid['base']['network']['trunks']['other'] = {'num_frames': 2}
+    grid['base']['network']['tasks']['gesture'] = {'trunk': 'other'}
+    grid['regime'] = {
+        'together': {'name': 'joint'},
+        'actions alone': {
+            'name': 'joint',
+            'tasks': ['action'],
+            'config': {'iterations': 3, 'optimiser': {'lr': 0.5}},
+            'network': {'norm': 'group'},
+        },
+        'memory': {'name': 'distilling', 'settings': {'temperature': 3.0}, 'grid': memory},
+    }
+    grid['skip'] = [
+        {'sharing': 'STL', 'regime': 'memory'},
+        {'regime': 'memory lambda_A=0.9 lambda_S=0.7'},
+    ]
+    path = write(grid, tmp_path / 'grid.yaml')
+    runs = planned_runs(load_comparison(path), tmp_path / 'out')
+    both = ['together', 'actions alone']
+    combinations = [f'memory lambda_A={a} lambda_S={s}' for a, s in ((0.1, 0.3), (0.1, 0.7))]
+    combinations.append('memory lambda_A=0.9 lambda_S=0.3')
+    expected = [('STL', name) for name in both] + [
+        ('HPS w=2', name) for name in (*both, *combinations)
+    ]
+    assert [(run.sharing, run.regime) for run in runs] == expected
+    alone = runs[3]
+    assert alone.path == tmp_path / 'out/runs/data/HPS_w=2/average/actions_alone/seed0'
+    assert alone.name == 'data / HPS w=2 / average / actions alone / seed 0'
+    assert list(alone.config.network.tasks) == list(alone.config.data) == ['action']
+    assert list(alone.config.network.trunks) == ['clip']
+    trunk = alone.config.network.trunks['clip']
+    assert (trunk.norm, trunk.width, trunk.sharing) == ('group', 2, 'hard')
+    assert (alone.config.iterations, alone.config.optimiser.lr) == (3, 0.5)
+    assert alone.config.optimiser.schedule == 'cosine', 'the rest is as in the base'
+    assert alone.config.losses == {'action': {}}
+    memory_run = runs[4].config
+    settings = {'temperature': 3.0, 'lambda_A': 0.1, 'lambda_S': 0.3}
+    assert (memory_run.regime.name, memory_run.regime.settings) == ('distilling', settings)
+    assert (memory_run.iterations, len(memory_run.network.tasks)) == (6, 2)
+    alone.path.mkdir(parents=True)
+    alone.write_identity(3, {})
+    assert json.loads((alone.path / 'run.json').read_text())['regime'] == 'actions alone'
+    with pytest.raises(ValueError, match=r"'--regime.name' is what the comparison .* varies"):
+        load_comparison(path, [('regime.name', 'joint')])
+
+
+def test_without_a_section_regime_names_and_folders_have_none(grid, tmp_path) -> None:
+    grid['base']['regime'] = {'name': 'alternating'}
+    run = planned_runs(load_comparison(write(grid, tmp_path / 'grid.yaml')), tmp_path)[0]
+    assert run.config.regime.name == 'alternating'
+    assert (run.path, run.name) == (
+        tmp_path / 'runs/data/STL/average/seed0',
+        'data / STL / average / seed 0',
+    )
+    assert list(run.names) == ['data', 'sharing', 'weighting']
+    other = load_comparison(tmp_path / 'grid.yaml', [('regime.name', 'joint')])
+    assert planned_runs(other, tmp_path)[0].config.regime.name == 'joint'
+
+
 def test_data_that_name_their_dataset_replace_those_of_the_base(grid, tmp_path) -> None:
     grid['data'] = {'own': {'action': {'dataset': 'folder', 'settings': {'root': 'videos'}}}}
     run = planned_runs(load_comparison(write(grid, tmp_path / 'grid.yaml')), tmp_path)[0]
@@ -135,7 +197,23 @@ def test_the_base_may_be_a_file_beside_the_comparison(grid, toy_config, tmp_path
         ('weighting', {'A': {'name': 'dwa', 'settings': {'intervall': 2}}}, "mean 'interval'"),
         ('seeds', [1, 1], r'seeds must be distinct, got \[1, 1\]'),
         ('skip', [{'sharing': 'STLL'}], "skip: unknown sharing 'STLL'. Did you mean 'STL'"),
-        ('skip', [{}], 'must name data, sharing or weighting'),
+        ('skip', [{}], 'must name data, sharing, weighting or regime'),
+        ('skip', [{'regime': 'joint'}], "skip: unknown regime 'joint'"),
+        ('regime', {'A': {'name': 'jont'}}, "STL / average / A: Unknown .*mean 'joint'"),
+        ('regime', {'A': {'name': 'joint', 'config': {'regime': {}}}}, "must not set 'regime'"),
+        ('regime', {'A': {'name': 'joint', 'network': {'sharing': 'mmoe'}}},
+         "regime.A: network must not set 'sharing'"),
+        ('regime', {'A': {'name': 'joint', 'tasks': ['acton']}},
+         "A: tasks: no task 'acton'. Did you mean 'action'"),
+        ('regime', {'A': {'name': 'distilling', 'grid': {'lambda_A': []}}},
+         'grid.lambda_A must have at least one value'),
+        ('regime', {'A': {'name': 'lwf', 'settings': {'x': 1}, 'grid': {'x': [1]}}},
+         'grid.x must not be among the settings'),
+        ('regime', {'A': {'name': 'distilling', 'grid': {'lambda_A': [0.5, 1.5]}}},
+         r'A lambda_A=1.5: lambda_A must lie in \[0, 1\]'),
+        ('regime', {'A': {'name': 'alternating', 'tasks': ['action']}}, 'two or more tasks'),
+        ('regime', {'A': {'name': 'lwf', 'settings': {'round_iterations': {'action': 6}}}},
+         'STL / average / A: iterations must be those of all rounds, got 6'),
         ('skip', [{'data': 'data'}], 'skip leaves no combination'),
         ('sharing', {'A': {'name': 'mmoe', 'settings': {'num_expert': 2}}}, "mean 'num_experts'"),
         ('sharing', {'A': {'name': 'mmoe', 'settings': {'num_experts': 0}}},
@@ -155,6 +233,15 @@ def test_a_wrong_entry_is_named_with_its_rule(grid, tmp_path, name, value, messa
     grid[name] = value
     with pytest.raises(ValueError, match=message):
         planned_runs(load_comparison(write(grid, tmp_path / 'grid.yaml')), tmp_path)
+
+
+def test_a_regime_has_one_place(grid, tmp_path) -> None:
+    grid['sharing']['STL']['config'] = {'regime': {'name': 'alternating'}}
+    path = write(grid, tmp_path / 'grid.yaml')
+    assert planned_runs(load_comparison(path), tmp_path)
+    grid['regime'] = {'A': {'name': 'joint'}}
+    with pytest.raises(ValueError, match=r"sharing\.STL: config must not set 'regime'"):
+        load_comparison(write(grid, path))
 
 
 def test_a_run_that_wants_more_than_one_device_is_refused(grid, tmp_path) -> None:

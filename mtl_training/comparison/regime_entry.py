@@ -1,0 +1,86 @@
+"""How the tasks of a comparison take turns: regimes, grids of their settings, single tasks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from itertools import product
+from typing import Any
+
+from mtl_training.tables import nearest
+
+OF_TASKS = ('data', 'batch_sizes', 'losses')  # sections with an entry per task
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RegimeEntry:
+    """
+    One way in which tasks take turns.
+
+    :param name: A regime; ``list`` shows them all.
+    :param settings: Its settings.
+    :param grid: Settings with a list of values each: every combination is a run of its own.
+    :param tasks: What is trained, if not all: the others are left out of network and data.
+    :param network: Other entries of every trunk.
+    :param config: Other entries of the training config, laid over the base.
+    """
+
+    name: str
+    settings: dict[str, Any] = field(default_factory=dict)
+    grid: dict[str, tuple[Any, ...]] = field(default_factory=dict)
+    tasks: tuple[str, ...] = ()
+    network: dict[str, Any] = field(default_factory=dict)
+    config: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name in ('network', 'data', 'weighting', 'regime', 'seed'):
+            if name in self.config:
+                raise ValueError(f"config must not set '{name}': it has its place elsewhere.")
+        for name in ('sharing', 'sharing_settings'):
+            if name in self.network:
+                raise ValueError(f"network must not set '{name}': the section sharing does.")
+        for name, values in self.grid.items():
+            if not values:
+                raise ValueError(f'grid.{name} must have at least one value, got none.')
+            if name in self.settings:
+                raise ValueError(f'grid.{name} must not be among the settings as well.')
+
+    def runs(self, name: str) -> dict[str, RegimeEntry]:
+        """
+        Return one entry per combination of the grid, by names that tell their values.
+
+        :param name: Of this entry in the comparison.
+        """
+        if not self.grid:
+            return {name: self}
+        entries = {}
+        for values in product(*self.grid.values()):
+            chosen = dict(zip(self.grid, values))
+            shown = ' '.join(f'{setting}={value}' for setting, value in chosen.items())
+            settings = {**self.settings, **chosen}
+            entries[f'{name} {shown}'] = replace(self, settings=settings, grid={})
+        return entries
+
+    def reduced(self, block: Mapping[str, Any]) -> dict[str, Any]:
+        """
+        Return a training config without the tasks that are not trained, and what is theirs alone.
+
+        :param block: As plain values; what is wrong with it is left for the config to say.
+        :raises ValueError: If the network has no task of a name.
+        """
+        network = block.get('network')
+        tasks = network.get('tasks') if isinstance(network, Mapping) else None
+        if not self.tasks or not isinstance(network, Mapping) or not isinstance(tasks, Mapping):
+            return dict(block)
+        for task in self.tasks:
+            if task not in tasks:
+                raise ValueError(f"tasks: no task '{task}'. {nearest(task, list(tasks))}")
+        kept = {name: task for name, task in tasks.items() if name in self.tasks}
+        reduced = {**block, 'network': {**network, 'tasks': kept}}
+        if isinstance(trunks := network.get('trunks'), Mapping):
+            read = {(task or {}).get('trunk', 'clip') for task in kept.values()}
+            reduced['network']['trunks'] = {n: t for n, t in trunks.items() if n in read}
+        for section in OF_TASKS:
+            if isinstance(entries := block.get(section), Mapping):
+                reduced[section] = {n: e for n, e in entries.items() if n in kept}
+        return reduced
