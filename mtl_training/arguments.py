@@ -12,6 +12,7 @@ from argparse import Action, RawDescriptionHelpFormatter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass, MISSING
 from difflib import get_close_matches
+from inspect import cleandoc
 import re
 import sys
 from types import UnionType
@@ -133,4 +134,8 @@ def _is_optional_section(hint: Any) -> bool:
 
 
 def _parameter_texts(cls: type[Any]) -> dict[str, str]:
-    return dict(re.findall(r':param (\w+): (.+)', cls.__doc__ or ''))
+    # With the lines that go on, which are indented; from 3.13 on, docstrings come without indents.
+    found = re.findall(
+        r'^:param (\w+): (.+(?:\n +.+)*)', cleandoc(cls.__doc__ or ''), re.MULTILINE
+    )
+    return {name: ' '.join(text.split()) for name, text in found}
