@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,15 @@ from mtl_training.commands.dataset_arguments import (
 from mtl_training.config import TrainingConfig
 from mtl_training.data.videos.scaling import FrameScaler
 from mtl_training.dataset_tools.copy_plan import CopyPlan, plan_copies
+from mtl_training.dataset_tools.copy_problems import CopyProblem, problems_of, told
 from mtl_training.dataset_tools.decode_speed import DecodeSpeed, measure_speed
 from mtl_training.dataset_tools.listing import chosen
-from mtl_training.dataset_tools.preparing import copy_all, counts_of, data_section
+from mtl_training.dataset_tools.preparing import (
+    copy_all,
+    counts_of,
+    data_section,
+    parts_of,
+)
 from mtl_training.dataset_tools.transcoding import Copied
 from rich.console import Console
 import yaml
@@ -30,9 +37,10 @@ DESCRIPTION = """Make a compact copy of the videos of a config, which decodes ma
 H.264 without sound, a key frame every half second, no larger than the trunk needs (and a quarter
 more, for augmentation), as <out>/<task>/<split>/<class>/<name>.mp4, with a manifest
 <out>/<task>/<split>.jsonl of where each came from. Started again, it goes on where it was
-stopped: what is there and whole, of an unchanged source, is kept. Sources that do not decode are
-listed. At the end it prints the section of a config that reads the copy, which is also in
-<out>/data.yaml. The exit code is 1 if a source was missing or did not decode.
+stopped: what is there and whole, of an unchanged source, is kept. Sources that are missing, are
+damaged or do not decode are listed in <out>/problems.jsonl. At the end it prints the whole section
+data of a config that reads the copy, which is also in <out>/data.yaml, and what was wrong. The
+exit code is 1 if a source was missing or did not decode.
 
 Examples:
   python -m mtl_training datasets prepare --config config/training/set1.yaml --out data/small
@@ -62,20 +70,26 @@ def main(arguments: Sequence[str]) -> int:
     # Written so that NaN is refused too.
     if parsed.fps is not None and not 0 < parsed.fps < float('inf'):
         raise ValueError(f'--fps must be positive, got {parsed.fps}.')
-    out = Path(parsed.out).expanduser()
+    # Whole, as the config that it ends up in may lie anywhere.
+    out = Path(os.path.abspath(Path(parsed.out).expanduser()))
     parts = chosen(config, parsed.task, parsed.split)
     plan = plan_copies(config, parts, out, short_side=parsed.size, max_rate_hz=parsed.fps)
     out.mkdir(parents=True, exist_ok=True)
     with ProgressBar('copy') as bar:
         found = copy_all(plan, out, jobs=parsed.jobs, track=bar.track)
     section = data_section(config, plan, out)
-    snippet = yaml.safe_dump({'data': section}, sort_keys=False, allow_unicode=True)
+    problems = problems_of(plan, found, out)
+    snippet = _comment(config, plan, found) + yaml.safe_dump(
+        {'data': section}, sort_keys=False, allow_unicode=True
+    )
     write_atomically(out / 'data.yaml', snippet.encode(errors='surrogateescape'))
     speeds = _speeds(config, plan, found)
     if parsed.json:
         print(json.dumps(_facts(plan, found, speeds, section)))
     else:
-        _tell(plan, found, speeds, snippet)
+        _tell(plan, found, speeds)
+        print(f'\n{snippet}')
+        say(Console(), _told_last(plan, problems, out))
     has_lost = bool(plan.missing or plan.skipped) or counts_of(found)['failed']
     return 1 if has_lost else 0
 
@@ -122,18 +136,23 @@ def _facts(
     }
 
 
-def _tell(
-    plan: CopyPlan, found: Sequence[Copied], speeds: dict[str, DecodeSpeed], snippet: str
-) -> None:
-    lines = []
-    for row, copied in zip(plan.rows, found):
-        if copied.problem:
-            what = 'left out' if copied.status == 'failed' else 'copied'
-            lines.append(f"{what}: '{row['source']}': {copied.problem}")
-    for where, missing in plan.missing.items():
-        lines.append(f'{where}: {len(missing)} are missing, such as {missing[:3]}')
-    lines += [f'{name}: not copied: {reason}' for name, reason in plan.skipped.items()]
-    lines += plan.notes
+def _comment(config: TrainingConfig, plan: CopyPlan, found: Sequence[Copied]) -> str:
+    parts = parts_of(plan, found)
+    text = '; '.join(f'{task} ({", ".join(splits)})' for task, splits in parts.items())
+    lines = [f'# Reads the copy of: {text or "nothing"}.']
+    if others := [task for task in config.data if task not in parts]:
+        lines.append(f'# As before, not copied: {", ".join(others)}.')
+    return '\n'.join(lines) + '\n'
+
+
+def _told_last(plan: CopyPlan, problems: Sequence[CopyProblem], out: Path) -> list[str]:
+    skipped = [f'{name}: not copied: {reason}' for name, reason in plan.skipped.items()]
+    num_missing = sum(map(len, plan.missing.values()))
+    return [*skipped, *told(problems, len(plan.rows) + num_missing, out)]
+
+
+def _tell(plan: CopyPlan, found: Sequence[Copied], speeds: dict[str, DecodeSpeed]) -> None:
+    lines = [*plan.notes]
     counts = counts_of(found)
     size = sum(copied.num_bytes for copied in found)
     lines.append(
@@ -146,4 +165,3 @@ def _tell(
             f'sources: {copy_hz / source_hz:.1f} times as fast'
         )
     say(Console(), lines)
-    print(f'\nThis reads the copy:\n\n{snippet}', end='')

@@ -71,17 +71,33 @@ def _write_manifests(plan: CopyPlan, found: Sequence[Copied], out: Path) -> None
 
 
 def data_section(config: TrainingConfig, plan: CopyPlan, out: Path) -> dict[str, Any]:
-    """Return the section ``data`` that reads the copy, with how clips are read as it was."""
+    """
+    Return the section ``data`` that reads the copy, with how clips are read as it was.
+
+    It is whole: tasks of which nothing was copied stay as they were.
+    """
     section: dict[str, Any] = {}
-    for task in dict.fromkeys(row['task'] for row in plan.rows):
-        block = to_mapping(config.data[task])
-        own = {*index_settings(config.data[task].dataset), 'task'}
-        for name in ('settings', *SPLITS):
-            block[name] = {key: v for key, v in block[name].items() if key not in own}
-        block['settings'] = {'root': str(out / task), **block['settings']}
-        block['dataset'] = 'folder'
+    copied = {row['task'] for row in plan.rows}
+    for task, data in config.data.items():
+        block = to_mapping(data)
+        if task in copied:
+            own = {*index_settings(data.dataset), 'task'}
+            for name in ('settings', *SPLITS):
+                block[name] = {key: v for key, v in block[name].items() if key not in own}
+            block['settings'] = {'root': str(out / task), **block['settings']}
+            block['dataset'] = 'folder'
         section[task] = {name: v for name, v in block.items() if not _is_default(name, v)}
     return section
+
+
+def parts_of(plan: CopyPlan, found: Sequence[Copied]) -> dict[str, list[str]]:
+    """Return the splits of each task of which there is a copy of at least one clip."""
+    parts: dict[str, list[str]] = {}
+    for row, copied in zip(plan.rows, found):
+        splits = parts.setdefault(row['task'], [])
+        if copied.status != 'failed' and row['split'] not in splits:
+            splits.append(row['split'])
+    return {task: splits for task, splits in parts.items() if splits}
 
 
 def _is_default(name: str, value: Any) -> bool:

@@ -361,7 +361,66 @@ def test_a_source_that_does_not_decode_is_listed_and_the_others_are_copied(
     assert 'left out:' in text
     assert '0 clips copied, 4 were there, 1 do not decode' in text
     assert 'times as fast' in text
-    assert yaml.safe_load(text[text.index('data:') :])['data'] == found['data']
+    assert printed_section(text) == found['data']
+
+
+def printed_section(text: str) -> dict[str, Any]:
+    return yaml.safe_load(text[text.index('# Reads the copy') :].partition('\n\n')[0])['data']
+
+
+def test_the_end_tells_how_many_sources_are_wrong_which_and_where_all_are_listed(
+    prepare: Prepare,
+    tmp_path: Path,
+    root: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for i in range(7):
+        (root / f'train/wave/broken{i}.mp4').write_bytes(b'no video')
+    cut = root / 'val/nod/d.mkv'
+    cut.write_bytes(cut.read_bytes()[: cut.stat().st_size // 2])
+    prepare()
+    for _ in range(2):  # what is kept was damaged all the same
+        given = ['--config', str(tmp_path / 'config.yaml'), '--out', str(tmp_path / 'copy')]
+        assert cli.main(['datasets', 'prepare', *given, '--jobs', '1']) == 1
+        end = capsys.readouterr().out.split('\n\n')[-1].splitlines()
+        assert end[0] == '7 sources of 11: left out, not a frame decodes:'
+        assert all('broken' in line and 'not a video' in line for line in end[1:6])
+        assert end[6] == '  and 2 more'
+        assert end[7] == '1 source of 11: damaged, copied as far as they decode:'
+        assert "nod/d.mkv': declares 20 frames" in end[8]
+        assert end[9] == f'All of them are listed in {tmp_path / "copy" / "problems.jsonl"}'
+    rows = (tmp_path / 'copy' / 'problems.jsonl').read_text().splitlines()
+    actions = [json.loads(row)['action'] for row in rows]
+    assert actions == ['left out'] * 7 + ['damaged']
+
+
+def test_the_printed_section_is_whole_and_says_which_splits_are_copied(
+    root: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    rendered = {'dataset': 'synthetic', 'settings': {'num_clips': 9}}
+    own = {'dataset': 'folder', 'settings': {'root': str(root)}}
+    block = block_of(action=rendered, gesture=own)
+    # The videos have no test split.
+    block['evaluation']['test'] = True
+    config = tmp_path / 'config.yaml'
+    config.write_text(yaml.safe_dump(block))
+    monkeypatch.chdir(tmp_path)
+    given = ['--config', 'config.yaml', '--out', 'copy', '--jobs', '1']
+    assert cli.main(['datasets', 'prepare', *given]) == 1
+    text = capsys.readouterr().out
+    section = printed_section(text)
+    assert section['action'] == rendered
+    assert section['gesture']['settings']['root'] == str(tmp_path / 'copy' / 'gesture')
+    assert build_config(block | {'data': section})
+    assert '# Reads the copy of: gesture (train, val).\n' in text
+    assert '# As before, not copied: action.\n' in text
+    end = text.split('\n\n')[-1]
+    assert 'gesture, test: not copied:' in end
+    assert "has no folder 'test'" in end
+    assert '4 sources, nothing is wrong with any.' in end
 
 
 def test_it_stops_before_the_disk_is_full(
@@ -405,7 +464,7 @@ def test_tasks_without_videos_are_not_copied_and_nothing_is_an_error(
     rendered = {'dataset': 'synthetic', 'settings': {'num_clips': 9}}
     own = {'dataset': 'folder', 'settings': {'root': str(root)}}
     code, found = prepare(action=rendered, gesture=own)
-    assert (code, [*found['skipped']], [*found['data']]) == (1, ['action'], ['gesture'])
+    assert (code, [*found['skipped']], [*found['data']]) == (1, ['action'], ['action', 'gesture'])
     arguments = ['--config', str(tmp_path / 'config.yaml'), '--out', str(tmp_path / 'other')]
     assert cli.main(['datasets', 'prepare', *arguments, '--task', 'action']) == 2
     assert "nothing to copy: action: the data set 'synthetic' is not of videos" in (
