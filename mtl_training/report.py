@@ -11,6 +11,7 @@ import matplotlib
 matplotlib.use('Agg')
 
 from matplotlib import pyplot as plt
+from mtl_training.clip_report import print_clips
 from mtl_training.metrics import ConfusionMatrix, Evaluation
 from mtl_training.relevance import SceneEvaluation
 import numpy as np
@@ -19,7 +20,7 @@ from rich.table import Table
 
 
 def print_evaluation(console: Console, evaluation: Evaluation, title: str) -> None:
-    """Print the accuracies of the clip tasks, then the confusion matrix of every task."""
+    """Print the figures of the clip tasks, then the confusion matrix of every task."""
     clips = {t: m for t, m in evaluation.confusions.items() if t not in evaluation.people}
     if clips:
         table = Table(title=title)
@@ -34,6 +35,7 @@ def print_evaluation(console: Console, evaluation: Evaluation, title: str) -> No
         share = f'{correct / max(1, total):.1%}'
         table.add_row('cumulative', share, str(correct), str(total), '')
         console.print(table)
+    print_clips(console, evaluation, title)
     for task, matrix in evaluation.confusions.items():
         console.print(_matrix_table(task, matrix))
 

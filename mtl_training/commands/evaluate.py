@@ -51,6 +51,8 @@ DESCRIPTION = """Evaluate a checkpoint as the robot runs it.
 The data sets are those that the checkpoint was trained with, on a split it has not seen: test,
 or val where a data set has no test split. One with relevance heads (see calibrate) is judged on
 mixed scenes too: clips of all tasks and of none.
+Of captions it tells how high up the true sentence is among the sentences of the data set, of
+pictures of several classes the mean average precision, of videos the accuracy over their clips.
 People in frames are judged end to end: COCO's figures of boxes and poses, and what they are said
 to do, from the poses that were found.
 
