@@ -55,7 +55,8 @@ def main(arguments: Sequence[str]) -> int:
 
 def _embed(parsed: Namespace, config: CaptionConfig) -> SentenceList:
     encoder = build_encoder(config.encoder, config.dim, device=parsed.device)
-    with Progress(console=Console(file=sys.stderr), transient=True) as progress:
+    console = Console(file=sys.stderr)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
         bar = progress.add_task('Embedding sentences', total=None)
         listed = read_sentence_list(
             parsed.sentences,
