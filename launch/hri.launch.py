@@ -1,5 +1,5 @@
 """
-Perception of people: camera images in; people, their poses, activities, actions and gestures out.
+Perception of people: camera images in; people, poses, activities, actions, gestures, captions out.
 
 ``ros2 launch mtl_perception hri.launch.py --show-args`` lists the arguments. The perception node
 is a lifecycle node that configures and activates itself, unless ``autostart:=false``.
@@ -70,6 +70,14 @@ def _arguments() -> list[DeclareLaunchArgument]:
             default_value='',
             description="Where the network runs: 'auto' (a GPU where there is one), 'cpu', 'cuda' "
             "or 'cuda:N'; empty for what params_file says, else 'auto'.",
+        ),
+        DeclareLaunchArgument(
+            'sentences',
+            default_value='',
+            description='Path of the sentences that captions are chosen from, for a checkpoint '
+            'that has captions: a text file with one sentence a line, or a .safetensors file of '
+            "embed-sentences; empty for what params_file says, else for none: 'scene_caption' "
+            'stays silent.',
         ),
         DeclareLaunchArgument(
             'params_file',
@@ -146,6 +154,7 @@ def _nodes(context: LaunchContext) -> list[LaunchDescriptionEntity]:
         autostart=('autostart', bool),
         checkpoint=('checkpoint', str),
         device=('device', str),
+        sentences=('sentences', str),
         use_sim_time=('use_sim_time', bool),
     )
     nodes = [

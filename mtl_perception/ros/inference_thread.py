@@ -116,9 +116,9 @@ class InferenceThread:
                 values.add(1e3 * results.branch_sec[name])
         if results.people is not None:
             statistics.num_people = len(results.people.people)
-        if results.recognitions:
+        if results.of_clips:
             statistics.clip_recognised_sec = statistics.recognised_sec
-            distinct = [recognition.num_distinct for recognition in results.recognitions]
+            distinct = [said.num_distinct for said in results.of_clips]
             statistics.num_distinct = min(distinct)
 
     def _note(self, error: Exception) -> None:

@@ -16,15 +16,18 @@ from mtl_perception.msg import (
     RecognizedActivity,
     RecognizedActivityArray,
     RecognizedGesture,
+    SceneCaption,
+    SentenceScore,
 )
 from mtl_perception.network.config import TaskConfig
-from mtl_perception.runtime.results import FrameResult, PersonResult, Recognition
+from mtl_perception.runtime.results import Caption, FrameResult, PersonResult, Recognition
 from std_msgs.msg import Header, String
 
-# What a task's results are published as; any other clip task speaks of actions too.
+# What a task's results are published as; any other task of labels of clips speaks of actions too.
 MESSAGE_TYPES: dict[str, Any] = {'gesture': RecognizedGesture}
 
 
+CAPTION_TOPIC = 'scene_caption'
 POSES_TOPIC, ACTIVITIES_TOPIC = 'human_poses', 'recognized_activities'
 # Kinds of tasks whose labels are a matter of the checkpoint.
 LABELLED_KINDS = ('classification', 'activity')
@@ -59,6 +62,17 @@ def recognition_msg(recognition: Recognition) -> Any:
         label=recognition.label,
         score=recognition.score,
         top_k=_class_scores(recognition.top_k),
+    )
+
+
+def caption_msg(caption: Caption) -> SceneCaption:
+    """Return what a clip shows in words."""
+    return SceneCaption(
+        header=header_msg(caption.stamp_ns, caption.frame_id),
+        clip_start=time_msg(caption.clip_start_ns),
+        sentence=caption.sentence,
+        score=caption.score,
+        candidates=[SentenceScore(sentence=s, score=score) for s, score in caption.candidates],
     )
 
 

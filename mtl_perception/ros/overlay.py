@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from textwrap import shorten
 import time
 from typing import Any
 
@@ -10,13 +11,15 @@ from mtl_perception.ros.messages import time_msg
 from mtl_perception.ros.qos import overlay_qos
 from mtl_perception.ros.stream_statistics import StreamStatistics
 from mtl_perception.runtime.drawing import draw_labels, draw_people, PersonView
-from mtl_perception.runtime.results import PersonResult, Recognition, Results
+from mtl_perception.runtime.results import Caption, PersonResult, Recognition, Results
 from rclpy.lifecycle import LifecycleNode
 from sensor_msgs.msg import Image
 
 TOPIC = '~/overlay'
 # A recognition is shown on the frames that follow it for so long.
 SHOWN_SEC = 2.0
+# More letters of a sentence would hide the picture.
+MAX_LETTERS = 160
 
 
 class Overlay:
@@ -44,7 +47,7 @@ class Overlay:
 
     def forget(self) -> None:
         """Show no recognition of before."""
-        self._recognitions: dict[str, Recognition] = {}
+        self._recognitions: dict[str, Recognition | Caption] = {}
         self._generation = 0
 
     def publish(self, results: Results, statistics: StreamStatistics) -> None:
@@ -53,7 +56,7 @@ class Overlay:
             # Another camera or size, or a jump back in time.
             self.forget()
             self._generation = results.frame.generation
-        self._recognitions |= {r.task: r for r in results.recognitions}
+        self._recognitions |= {said.task: said for said in results.of_clips}
         if results.frame is None or results.frame.picture is None:
             return
         if self._shows_people and results.people is None:
@@ -71,11 +74,22 @@ class Overlay:
         statistics.overlay_ms.add(1e3 * (time.monotonic() - start_sec))
 
     def _lines(self, stamp_ns: int) -> list[str]:
-        return [
-            f'{task}: {recognition.label} {recognition.score:.0%}'
-            for task, recognition in self._recognitions.items()
-            if recognition.label and 0 <= (stamp_ns - recognition.stamp_ns) * 1e-9 <= SHOWN_SEC
+        lines = [
+            _line(said)
+            for said in self._recognitions.values()
+            if 0 <= (stamp_ns - said.stamp_ns) * 1e-9 <= SHOWN_SEC
         ]
+        return [line for line in lines if line]
+
+
+def _line(said: Recognition | Caption) -> str:
+    if isinstance(said, Recognition):
+        return f'{said.task}: {said.label} {said.score:.0%}' if said.label else ''
+    if not said.sentence:
+        return ''
+    # OpenCV has no other letters.
+    sentence = said.sentence.encode('ascii', 'replace').decode()
+    return f'{shorten(sentence, MAX_LETTERS, placeholder=" ...")} ({said.score:.2f})'
 
 
 def _view(person: PersonResult) -> PersonView:

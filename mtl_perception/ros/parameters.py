@@ -123,14 +123,30 @@ class PerceptionParameters:
         When.LIVE,
         limits=(0.0, 1.0),
     )
+    sentences: str = parameter(
+        '',
+        'Path of the sentences that captions are chosen from: a text file with one sentence a '
+        'line, or a .safetensors file of embed-sentences; read again when it changes. Empty: no '
+        'captions.',
+        When.LIVE,
+    )
+    min_caption_score: float = parameter(
+        0.0,
+        'The sentence of a caption is empty while its cosine with the clip is below this.',
+        When.LIVE,
+        limits=(-1.0, 1.0),
+    )
     smoothing_sec: float = parameter(
         0.3,
-        'Time constant of the smoothing of the probabilities; 0 for none.',
+        'Time constant of the smoothing of what is said of clips and people; 0 for none.',
         When.LIVE,
         limits=(0.0, 60.0),
     )
     top_k: int = parameter(
-        3, 'How many classes top_k lists, best first.', When.LIVE, limits=(1, 1000)
+        3,
+        'How many classes top_k lists, and sentences a caption, best first.',
+        When.LIVE,
+        limits=(1, 1000),
     )
     min_person_score: float = parameter(
         0.5,

@@ -1,4 +1,4 @@
-"""The perception node: camera images in; people, their poses and what they do out."""
+"""The perception node: camera images in; people, their poses, what they do and captions out."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import traceback
 from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray
+from mtl_perception.ros.captions import CaptionSentences
 from mtl_perception.ros.diagnostics import ERROR, OK, status_msg
 from mtl_perception.ros.memory import keep_freed_memory
 from mtl_perception.ros.messages import labels_msg
@@ -88,6 +89,7 @@ class PerceptionNode(LifecycleNode):
         self._num_threads = DEFAULT_THREADS
         self._engine: Engine | None = None
         self._stream: Stream | None = None
+        self._sentences: CaptionSentences | None = None
         self._result_publishers: ResultPublishers | None = None
         self._labels_publisher = self.create_publisher(String, '~/labels', latched_qos())
         self._diagnostics_publisher = self.create_publisher(DiagnosticArray, '/diagnostics', 10)
@@ -133,6 +135,7 @@ class PerceptionNode(LifecycleNode):
             )
             if engine.frame_trunk is not None:
                 load_frame_branch()
+            self._sentences = CaptionSentences(self, engine, parameters.sentences)
         except (ImportError, OSError, ValueError, RuntimeError) as error:
             self.fail(f'Cannot configure: {error}')
             return TransitionCallbackReturn.FAILURE
@@ -155,7 +158,9 @@ class PerceptionNode(LifecycleNode):
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Subscribe and start to recognise."""
         assert self._engine is not None
+        assert self._sentences is not None
         assert self._result_publishers is not None
+        sentences = self._sentences
         try:
             self._engine.load()
             self._stream = Stream(
@@ -163,6 +168,7 @@ class PerceptionNode(LifecycleNode):
                 self._engine,
                 parameters=lambda: self.parameters,
                 publishers=self._result_publishers,
+                sentences=lambda: sentences.listed,
                 num_threads=self._num_threads,
             )
         except (ValueError, RuntimeError) as error:
@@ -207,7 +213,10 @@ class PerceptionNode(LifecycleNode):
 
     def _on_parameters(self, changes: Sequence[Parameter]) -> SetParametersResult:
         try:
-            self._parameters_now = changed_parameters(self.parameters, changes, self._state)
+            parameters = changed_parameters(self.parameters, changes, self._state)
+            if self._sentences is not None and any(c.name == 'sentences' for c in changes):
+                self._sentences.change(parameters.sentences)
+            self._parameters_now = parameters
         except ValueError as error:
             return SetParametersResult(successful=False, reason=str(error))
         return SetParametersResult(successful=True)
@@ -231,6 +240,8 @@ class PerceptionNode(LifecycleNode):
             array.status = [status_msg(f'{name}: inference', level, said, values)]
         else:
             array.status = stream.statuses(name, complaint=complaint, values=values)
+        if self._sentences is not None:
+            array.status += self._sentences.statuses(name)
         self._diagnostics_publisher.publish(array)
 
     def _values(self) -> dict[str, str]:
@@ -255,6 +266,9 @@ class PerceptionNode(LifecycleNode):
         if self._result_publishers is not None:
             self._result_publishers.close()
             self._result_publishers = None
+        if self._sentences is not None:
+            self._sentences.close()
+            self._sentences = None
         if self._engine is not None:
             self._engine.close()
             self._engine = None
@@ -270,7 +284,10 @@ def find_checkpoint(path: str) -> Path:
 
 
 def _describe(engine: Engine, num_threads: int) -> str:
-    tasks = ', '.join(f'{n} ({len(t.labels)} labels)' for n, t in engine.config.tasks.items())
+    tasks = ', '.join(
+        f'{n} (captions)' if t.kind == 'caption' else f'{n} ({len(t.labels)} labels)'
+        for n, t in engine.config.tasks.items()
+    )
     timings = ', '.join(
         f'{1e3 * sec:.1f} ms in {name}' for name, sec in engine.forward_sec.items()
     )

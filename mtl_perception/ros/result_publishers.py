@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from mtl_perception.msg import HumanPoseArray, RecognizedActivityArray
+from mtl_perception.msg import HumanPoseArray, RecognizedActivityArray, SceneCaption
 from mtl_perception.ros.messages import (
     activities_msg,
     ACTIVITIES_TOPIC,
+    caption_msg,
+    CAPTION_TOPIC,
     message_type,
     poses_msg,
     POSES_TOPIC,
@@ -32,7 +34,10 @@ class ResultPublishers:
             task: self._create(message_type(task), topic_of(task))
             for trunk in config.trunks_of('clip')
             for task in config.tasks_of(trunk)
+            if config.tasks[task].kind == 'classification'
         }
+        tells_captions = engine.caption_settings is not None
+        self._caption = self._create(SceneCaption, CAPTION_TOPIC) if tells_captions else None
         finds_people = engine.frame_trunk is not None
         self._poses = self._create(HumanPoseArray, POSES_TOPIC) if finds_people else None
         self._activities = None
@@ -54,6 +59,8 @@ class ResultPublishers:
         """Publish what was said at one moment."""
         for recognition in results.recognitions:
             self._by_task[recognition.task].publish(recognition_msg(recognition))
+        if results.caption is not None and self._caption is not None:
+            self._caption.publish(caption_msg(results.caption))
         if results.people is not None:
             if self._poses is not None:
                 self._poses.publish(poses_msg(results.people))
@@ -67,5 +74,5 @@ class ResultPublishers:
         return self._node.create_lifecycle_publisher(kind, topic, results_qos())
 
     def _all(self) -> list[Any]:
-        of_people = [p for p in (self._poses, self._activities) if p is not None]
-        return [*self._by_task.values(), *of_people]
+        others = (self._caption, self._poses, self._activities)
+        return [*self._by_task.values(), *(p for p in others if p is not None)]

@@ -20,6 +20,7 @@ from mtl_perception.ros.stream_statistics import StreamStatistics
 from mtl_perception.ros.watchdog import Watchdog
 from mtl_perception.runtime.engine import Engine
 from mtl_perception.runtime.recognizer import Recognizer
+from mtl_perception.sentences.sentence_list import SentenceList
 from rclpy.node import Node
 
 
@@ -29,6 +30,7 @@ class Stream:
 
     :param parameters: Returns the parameters as they are now.
     :param publishers: What the results are published by, on the inference thread.
+    :param sentences: Returns what captions are chosen from now, or None.
     :param num_threads: CPU threads of the network.
     """
 
@@ -39,6 +41,7 @@ class Stream:
         *,
         parameters: Callable[[], PerceptionParameters],
         publishers: ResultPublishers,
+        sentences: Callable[[], SentenceList | None],
         num_threads: int,
     ) -> None:
         self._parameters, settings = parameters, parameters()
@@ -47,7 +50,9 @@ class Stream:
         )
         self.statistics = statistics = StreamStatistics()
         publishers.overlay.forget()
-        self._recognizer = Recognizer(engine, max_gap_sec=settings.max_gap_sec)
+        self._recognizer = Recognizer(
+            engine, max_gap_sec=settings.max_gap_sec, sentences=sentences
+        )
         self._input = ImageInput(
             node,
             self._recognizer,

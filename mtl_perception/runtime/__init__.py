@@ -11,17 +11,20 @@ from mtl_perception.runtime.engine import Engine
 from mtl_perception.runtime.picture import Picture
 from mtl_perception.runtime.recognizer import Recognizer
 from mtl_perception.runtime.results import (
+    Caption,
     FrameResult,
     PersonResult,
     Recognition,
     RecognitionSettings,
     Results,
 )
+from mtl_perception.runtime.sentence_keeper import SentenceKeeper
 from mtl_perception.runtime.smoothing import Smoother, top_labels
 from mtl_perception.runtime.statistics import Counters, Rate, RollingStatistics
 
 __all__ = [
     'Admission',
+    'Caption',
     'Clip',
     'ClipBuffer',
     'Counters',
@@ -36,6 +39,7 @@ __all__ = [
     'Recognizer',
     'Results',
     'RollingStatistics',
+    'SentenceKeeper',
     'Smoother',
     'draw_labels',
     'draw_people',

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from mtl_perception.network.preprocessing import FramePreprocessor
+from mtl_perception.runtime.captioner import Captioner
 from mtl_perception.runtime.clip_buffer import Admission, Clip, ClipBuffer
 from mtl_perception.runtime.engine import Engine
 from mtl_perception.runtime.frame_buffer import Frame
-from mtl_perception.runtime.results import Recognition, RecognitionSettings
+from mtl_perception.runtime.results import Caption, Recognition, RecognitionSettings
 from mtl_perception.runtime.smoothing import Smoother, top_labels
+from mtl_perception.sentences.sentence_list import SentenceList
 import numpy as np
 from torch import Tensor
 
@@ -20,9 +22,16 @@ class ClipBranch:
     The clip tasks of an engine; without any, all of this does nothing.
 
     :param max_gap_sec: Frames further apart than this do not belong to one clip.
+    :param sentences: Returns what captions are chosen from now, or None.
     """
 
-    def __init__(self, engine: Engine, *, max_gap_sec: float) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        *,
+        max_gap_sec: float,
+        sentences: Callable[[], SentenceList | None],
+    ) -> None:
         self._tasks = engine.config.tasks
         self._trunks = engine.config.trunks_of('clip')
         self._preprocessors = {
@@ -46,6 +55,11 @@ class ClipBranch:
             for name, trunk in self._trunks.items()
         }
         self._smoothers = {task: Smoother() for task in self._tasks}
+        self._captioners = {
+            task: Captioner(task, sentences)
+            for task, config in self._tasks.items()
+            if config.kind == 'caption'
+        }
 
     @property
     def is_empty(self) -> bool:
@@ -110,15 +124,18 @@ class ClipBranch:
         scores: Mapping[str, np.ndarray],
         clips: Mapping[str, Clip],
         settings: RecognitionSettings,
-    ) -> list[Recognition]:
+    ) -> tuple[list[Recognition], Caption | None]:
         """
         Return what the scores of all tasks say of their clips.
 
         :raises ValueError: If a score is not finite; what was smoothed before is kept.
         """
-        recognitions = []
+        recognitions, caption = [], None
         for task, values in scores.items():
             clip = clips[self._tasks[task].trunk]
+            if task in self._captioners:
+                caption = self._captioners[task].describe(values, clip, settings)
+                continue
             smoothed = self._smoothers[task].update(
                 values,
                 int(clip.stamps_ns[-1]),
@@ -131,7 +148,7 @@ class ClipBranch:
             if not (recognition.score >= settings.min_score and is_relevant):
                 recognition = replace(recognition, label='')
             recognitions.append(recognition)
-        return recognitions
+        return recognitions, caption
 
     def _describe(
         self, task: str, probabilities: np.ndarray, clip: Clip, top_k: int

@@ -76,20 +76,35 @@ def draw_labels(image: NDArray[np.uint8], lines: Sequence[str], *, is_bgr: bool 
     """
     Write lines into the lower left corner of an image, on a darkened ground.
 
+    A line that is wider than the image goes on in the next row.
+
     :param image: As for :func:`draw_people`.
     :param lines: ASCII; OpenCV's letters know no others.
     """
     if not lines:
         return
     canvas = _Canvas(image, is_bgr)
-    sizes = [canvas.size_of(line) for line in lines]
     pad = canvas.letter_height // 2
+    lines = [row for line in lines for row in _rows(canvas, line, image.shape[1] - 2 * pad)]
+    sizes = [canvas.size_of(line) for line in lines]
     row_height = canvas.letter_height + pad
     top = max(0, image.shape[0] - len(lines) * row_height - pad)
     ground = image[top:, : max(width for width, _ in sizes) + 2 * pad]
     ground //= 4
     for row, line in enumerate(lines):
         canvas.write(line, (pad, top + pad + row * row_height), MIDDLE)
+
+
+def _rows(canvas: _Canvas, line: str, width: int) -> list[str]:
+    """Break a line between words, so that each row is as wide as it may be."""
+    first, *words = line.split(' ')
+    rows = [first]
+    for word in words:
+        if canvas.size_of(f'{rows[-1]} {word}')[0] <= width:
+            rows[-1] += f' {word}'
+        else:
+            rows.append(word)
+    return rows
 
 
 def _sides() -> tuple[list[Colour], list[Colour]]:

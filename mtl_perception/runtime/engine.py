@@ -8,6 +8,7 @@ import time
 from typing import Any
 
 from mtl_perception.checkpoint import load_network
+from mtl_perception.network.captions import CaptionConfig
 from mtl_perception.network.config import NetworkConfig
 from mtl_perception.network.heads import settings_of
 from mtl_perception.network.multitask import MultiTaskNetwork
@@ -89,6 +90,15 @@ class Engine:
         if task is None or self.frame_trunk is None:
             return None
         settings: ActivityConfig = settings_of(task, self.config.tasks[task])
+        return settings
+
+    @property
+    def caption_settings(self) -> CaptionConfig | None:
+        """Return the settings of the task that places clips among sentences, or None."""
+        task = self.config.task_of_kind('caption')
+        if task is None:
+            return None
+        settings: CaptionConfig = settings_of(task, self.config.tasks[task])
         return settings
 
     @property

@@ -25,7 +25,8 @@ class FoundPeople:
 class Outputs:
     """What the network says of one moment."""
 
-    # Of each clip task [C + 1]: the probabilities of its labels and, last, of nothing.
+    # Of each clip task [C + 1]: the probabilities of its labels and, last, of nothing; of one of
+    # captions [E]: a unit vector.
     scores: dict[str, np.ndarray] = field(default_factory=dict)
     people: FoundPeople | None = None  # None where no frame was given
     branch_sec: dict[str, float] = field(default_factory=dict)  # of 'clip' and 'frame'

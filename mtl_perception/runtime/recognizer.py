@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 import threading
 from typing import TYPE_CHECKING
@@ -12,6 +13,7 @@ from mtl_perception.runtime.engine import Engine
 from mtl_perception.runtime.frame_buffer import Frame, FrameBuffer
 from mtl_perception.runtime.picture import Picture
 from mtl_perception.runtime.results import RecognitionSettings, Results
+from mtl_perception.sentences.sentence_list import SentenceList
 import torch
 
 if TYPE_CHECKING:
@@ -45,12 +47,20 @@ class Recognizer:
 
     :param engine: The network; its device holds the clips too.
     :param max_gap_sec: Frames further apart than this do not belong to one clip.
+    :param sentences: Returns what captions are chosen from as it is now, without waiting; without
+        it, or while it returns None, there are no captions.
     :raises ImportError: If the network finds people and what tracks them is not installed.
     """
 
-    def __init__(self, engine: Engine, *, max_gap_sec: float = 1.0) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        *,
+        max_gap_sec: float = 1.0,
+        sentences: Callable[[], SentenceList | None] = lambda: None,
+    ) -> None:
         self._engine = engine
-        self._clips = ClipBranch(engine, max_gap_sec=max_gap_sec)
+        self._clips = ClipBranch(engine, max_gap_sec=max_gap_sec, sentences=sentences)
         self._frames = None if engine.frame_trunk is None else load_frame_branch()(engine)
         self._newest = FrameBuffer()
         # Clips and frames end at the same frame.
@@ -153,7 +163,13 @@ class Recognizer:
         outputs = self._engine.infer(inputs)
         results = Results(frame=frame, branch_sec=outputs.branch_sec)
         try:
-            results.recognitions.extend(self._clips.describe(outputs.scores, clips, settings))
+            recognitions, caption = self._clips.describe(outputs.scores, clips, settings)
+            results = replace(
+                results,
+                recognitions=recognitions,
+                caption=caption,
+                is_pause=bool(outputs.scores) and not recognitions and caption is None,
+            )
         except ValueError as error:
             results.errors.append(error)
         if outputs.people is None or branch is None:
@@ -163,7 +179,7 @@ class Recognizer:
         except ValueError as error:
             results.errors.append(error)
             return results
-        return replace(results, people=people, errors=results.errors + errors)
+        return replace(results, people=people, errors=results.errors + errors, is_pause=False)
 
     def _next(
         self, settings: RecognitionSettings

@@ -22,8 +22,9 @@ class RecognitionSettings:
 
     min_score: float = 0.0  # below this probability a label is ''
     min_relevance: float = 0.5  # below this one that anything of a task is to be seen, too
-    smoothing_sec: float = 0.0  # time constant of the smoothing of the probabilities
-    top_k: int = 3  # how many labels to report
+    min_caption_score: float = -1.0  # below this cosine a sentence is ''
+    smoothing_sec: float = 0.0  # time constant of the smoothing of probabilities and embeddings
+    top_k: int = 3  # how many labels or sentences to report
     clip_every: int = 1  # recognise the clip at every such frame
     frame_every: int = 1  # look for people in every such frame
     min_person_score: float = 0.5  # nothing is said of boxes below
@@ -32,7 +33,8 @@ class RecognitionSettings:
 
     def __post_init__(self) -> None:
         least = {'min_score': 0.0, 'min_relevance': 0.0, 'min_keypoint_score': 0.0}
-        for name, low in {**least, 'min_person_score': LEAST_BOX_SCORE}.items():
+        least |= {'min_caption_score': -1.0, 'min_person_score': LEAST_BOX_SCORE}
+        for name, low in least.items():
             if not low <= getattr(self, name) <= 1:
                 raise ValueError(f'{name} must lie in [{low}, 1], got {getattr(self, name)}.')
         for name in ('top_k', 'clip_every', 'frame_every'):
@@ -62,6 +64,21 @@ class Recognition:
     received_sec: float  # the clock reading that came with the newest frame
     num_distinct: int  # different frames in the clip
     nothing: float = 0.0  # probability that nothing of the task is to be seen; all sum to 1
+
+
+@dataclass(frozen=True)
+class Caption:
+    """What one clip shows, in words."""
+
+    task: str
+    sentence: str  # the nearest of the list, or '' when none is near enough
+    score: float  # cosine of the nearest one, from -1 to 1
+    candidates: list[tuple[str, float]]  # the nearest sentences, best first
+    stamp_ns: int  # stamp of the clip's newest frame
+    clip_start_ns: int  # stamp of its oldest
+    frame_id: str  # of the clip's frames
+    received_sec: float  # the clock reading that came with the newest frame
+    num_distinct: int  # different frames in the clip
 
 
 @dataclass(frozen=True)
@@ -96,15 +113,23 @@ class FrameResult:
 class Results:
     """What was said at one moment; it may be nothing."""
 
-    recognitions: list[Recognition] = field(default_factory=list)  # one for each clip task
+    recognitions: list[Recognition] = field(default_factory=list)  # one for each task of labels
+    caption: Caption | None = None  # None without sentences to choose from, too
     people: FrameResult | None = None  # None where no frame was looked at
     frame: Frame | None = None  # the newest frame behind all this
     branch_sec: dict[str, float] = field(default_factory=dict)  # of 'clip' and 'frame'
     # Why a branch, or the activities of people, say nothing of this moment.
     errors: list[ValueError] = field(default_factory=list)
-    # Whether there was a new frame, but neither clip nor people were due in it.
+    # Whether there was a new frame of which nothing was to be said: neither clip nor people were
+    # due, or captions alone, without sentences to choose from.
     is_pause: bool = False
+
+    @property
+    def of_clips(self) -> list[Recognition | Caption]:
+        """Return what was said of clips."""
+        captions = [] if self.caption is None else [self.caption]
+        return [*self.recognitions, *captions]
 
     def __bool__(self) -> bool:
         """Return whether anything was said."""
-        return bool(self.recognitions) or self.people is not None
+        return bool(self.of_clips) or self.people is not None

@@ -8,6 +8,7 @@ the encoder of meaning needs, with its model. A file of embedded sentences needs
 
 from mtl_perception.sentences.building import build_encoder
 from mtl_perception.sentences.caching import encode_cached
+from mtl_perception.sentences.checking import check_sentence_list
 from mtl_perception.sentences.encoder import EncoderError, SentenceEncoder
 from mtl_perception.sentences.nearest import nearest_rows
 from mtl_perception.sentences.reading import read_sentence_list
@@ -20,6 +21,7 @@ __all__ = [
     'SentenceEncoder',
     'SentenceList',
     'build_encoder',
+    'check_sentence_list',
     'encode_cached',
     'nearest_rows',
     'parse_sentences',

@@ -19,6 +19,7 @@ from mtl_perception.msg import (
     RecognizedAction,
     RecognizedActivityArray,
     RecognizedGesture,
+    SceneCaption,
 )
 from mtl_perception.network.config import (
     NetworkConfig,
@@ -82,6 +83,7 @@ class Ears:
     def __init__(self, node: Any, namespace: str) -> None:
         self.actions: list[RecognizedAction] = []
         self.gestures: list[RecognizedGesture] = []
+        self.captions: list[SceneCaption] = []
         self.poses: list[HumanPoseArray] = []
         self.activities: list[RecognizedActivityArray] = []
         self.labels: list[str] = []
@@ -90,6 +92,7 @@ class Ears:
         listen = node.create_subscription
         listen(RecognizedAction, f'{namespace}/recognized_action', self.actions.append, LONG)
         listen(RecognizedGesture, f'{namespace}/recognized_gesture', self.gestures.append, LONG)
+        listen(SceneCaption, f'{namespace}/scene_caption', self.captions.append, LONG)
         listen(HumanPoseArray, f'{namespace}/human_poses', self.poses.append, LONG)
         listen(
             RecognizedActivityArray,
@@ -111,6 +114,7 @@ class Ears:
         for heard in (
             self.actions,
             self.gestures,
+            self.captions,
             self.poses,
             self.activities,
             self.statuses,
@@ -130,6 +134,10 @@ class Ears:
     def gesture_at(self, stamp_ns: int) -> RecognizedGesture | None:
         """Return the gesture whose newest frame has a stamp."""
         return next((m for m in self.gestures if stamp_of(m.header.stamp) == stamp_ns), None)
+
+    def caption_at(self, stamp_ns: int) -> SceneCaption | None:
+        """Return the caption whose newest frame has a stamp."""
+        return next((m for m in self.captions if stamp_of(m.header.stamp) == stamp_ns), None)
 
     def status(self, part: str, *, level: bytes | None = None, text: str = '') -> Any:
         """Return the newest status of a part of the node that has a level and a text."""

@@ -132,6 +132,7 @@ def test_live_parameters_hold_from_the_next_clip_on(bench: Bench) -> None:
     changed = {
         'min_score': 0.9,
         'min_relevance': 0.7,
+        'min_caption_score': -0.5,
         'smoothing_sec': 1.5,
         'top_k': 7,
         'clip_every': 2,

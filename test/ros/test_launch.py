@@ -35,7 +35,7 @@ PARAMETERS = {
 }
 ASKED = (
     'params_file', 'namespace', 'use_sim_time', 'image_topic', 'checkpoint', 'device', 'log_level',
-    'video', 'video_rate', 'loop', 'transport_profile',
+    'video', 'video_rate', 'loop', 'transport_profile', 'sentences',
 )  # fmt: skip
 
 

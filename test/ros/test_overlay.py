@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from mtl_perception.ros.overlay import Overlay
 from mtl_perception.ros.stream_statistics import StreamStatistics
 from mtl_perception.runtime.frame_buffer import Frame
 from mtl_perception.runtime.picture import Picture
-from mtl_perception.runtime.results import Recognition, Results
+from mtl_perception.runtime.results import Caption, Recognition, Results
 import numpy as np
 import pytest
 
 SECOND = 1_000_000_000
 ACTION = Recognition('action', 'walk', 0.9, [], 10 * SECOND, 9 * SECOND, 'left', 0.0, 4)
+CAPTION = Caption('caption', 'a man', 0.5, [], 10 * SECOND, 9 * SECOND, 'left', 0.0, 4)
 
 
 class FakeNode:
@@ -44,6 +46,29 @@ def show(overlay: Overlay, *said: Recognition, at_sec: float = 10.0, generation:
     stamp_ns = round(at_sec * SECOND)
     frame = Frame(stamp_ns, 'left', picture.size, picture=picture, generation=generation)
     overlay.publish(Results(recognitions=list(said), frame=frame), StreamStatistics())
+
+
+def lines_of(overlay: Overlay, caption: Caption | None) -> list[str]:
+    overlay.publish(Results(recognitions=[ACTION], caption=caption), StreamStatistics())
+    return overlay._lines(11 * SECOND)
+
+
+def test_a_sentence_is_shown_with_its_score(overlay: Overlay) -> None:
+    assert lines_of(overlay, CAPTION) == ['action: walk 90%', 'a man (0.50)']
+    assert lines_of(overlay, None) == ['action: walk 90%', 'a man (0.50)']  # from before
+    assert overlay._lines(13 * SECOND) == []
+
+
+def test_no_sentence_is_not_shown(overlay: Overlay) -> None:
+    assert lines_of(overlay, replace(CAPTION, sentence='')) == ['action: walk 90%']
+
+
+def test_a_sentence_is_shown_in_few_letters_of_ascii(overlay: Overlay) -> None:
+    long = replace(CAPTION, sentence='ein schöner Tag ' * 50)
+    line = lines_of(overlay, long)[1]
+    assert line.startswith('ein sch?ner Tag ein')
+    assert line.endswith(' ... (0.50)')
+    assert len(line) <= 160 + len(' (0.50)')
 
 
 def are_labels_drawn(node: FakeNode) -> list[bool]:

@@ -82,6 +82,16 @@ def test_captions_of_people_in_one_place_do_not_cover_each_other() -> None:
     assert (both[62:72, 84:130] != one[62:72, 84:130]).any()
 
 
+def test_a_line_that_is_too_wide_goes_on_in_the_next_row() -> None:
+    wide, rows = canvas(240, 200), canvas(240, 200)
+    words = ['somebody', 'sits', 'down', 'on', 'a', 'chair', 'in', 'front', 'of', 'us']
+    draw_labels(wide, [' '.join(words)])
+    draw_labels(rows, [' '.join(words[:5]), ' '.join(words[5:])])
+    tops = [int((image != GREY).any((1, 2)).argmax()) for image in (wide, rows)]
+    assert tops[0] == tops[1]  # as high as two lines
+    draw_labels(wide, ['w' * 500])  # has no place to be broken at
+
+
 def test_labels_stand_in_the_lower_left_corner() -> None:
     image = canvas()
     draw_labels(image, ['action: walk 87%', 'gesture: wave 64%'])

@@ -262,6 +262,7 @@ for path in sys.argv[1:]:
         ('min_score', (-0.1, 1.1, np.nan), r'lie in \[0\.0, 1\]'),
         ('min_relevance', (-0.1, 1.1, np.nan), r'lie in \[0\.0, 1\]'),
         ('min_keypoint_score', (-0.1, 1.1, np.nan), r'lie in \[0\.0, 1\]'),
+        ('min_caption_score', (-1.1, 1.1, np.nan), r'lie in \[-1\.0, 1\]'),
         ('min_person_score', (0.05, 1.1, np.nan), r'lie in \[0\.1, 1\]'),
         ('smoothing_sec', (-1.0, np.inf, np.nan), 'be finite and not negative'),
         ('max_track_age_sec', (0.0, np.inf, np.nan), 'be positive and finite'),
