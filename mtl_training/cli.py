@@ -13,6 +13,10 @@ COMMANDS = {
     'train': ('mtl_training.commands.train', 'train a network'),
     'evaluate': ('mtl_training.commands.evaluate', 'evaluate a checkpoint as the robot runs it'),
     'calibrate': ('mtl_training.commands.calibrate', "teach a checkpoint to say 'nothing'"),
+    'cross-predict': (
+        'mtl_training.commands.cross_predict',
+        "show what tasks say of each other's clips",
+    ),
     'audit': ('mtl_training.commands.audit', 'find training clips with wrong labels'),
     'compare': ('mtl_training.commands.compare', 'train a grid of methods and compare them'),
     'report': ('mtl_training.commands.report', 'compare runs that are there'),
