@@ -21,7 +21,7 @@ class RoundCurve:
     that trained the task: what was never learnt is neither forgotten nor recovered.
 
     :param task: Its name.
-    :param metric: What the values are: ``accuracy``, or the figure of a caption task.
+    :param metric: What the values are: ``accuracy``, the figure of a caption task, or ``map``.
     :param rounds: In ascending order; -1 is the state before the first round.
     :param values: In [0, 1], the higher the better, one per round.
     :param trained: Whether the round trained the task.
@@ -138,7 +138,12 @@ def _values(record: Record, caption_figure: CaptionFigure) -> dict[str, tuple[st
         task: (caption_figure, row[caption_figure])
         for task, row in record.get('captions', {}).items()
     }
-    return accuracies | captions
+    multilabel = {
+        task: ('map', row['map'])
+        for task, row in record.get('multilabel', {}).items()
+        if row['map'] is not None
+    }
+    return accuracies | captions | multilabel
 
 
 def _mean(values: Sequence[float]) -> float | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 import io
 import math
 from pathlib import Path
@@ -14,10 +14,26 @@ matplotlib.use('Agg')
 
 from matplotlib import pyplot as plt
 from mtl_perception.checkpoint import write_atomically
+from mtl_training.reporting.document import Block, Picture
 from PIL import Image
 
 DPI = 90
 NUM_COLOURS = 96
+
+
+class Pictures:
+    """Draws pictures into files that are numbered through."""
+
+    def __init__(self, out: Path, stem: str) -> None:
+        self._out, self._stem, self._count = out, stem, 0
+
+    def draw(self, draw: Callable[[Path], bool], text: str) -> list[Block]:
+        """Return the picture, or nothing where there was nothing to draw."""
+        path = self._out / f'{self._stem}_{self._count:02}.png'
+        if not draw(path):
+            return []
+        self._count += 1
+        return [Picture(path, text)]
 
 
 def look(names: Sequence[str], name: str) -> dict[str, Any]:

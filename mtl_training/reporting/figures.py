@@ -9,7 +9,7 @@ from typing import Any
 
 from mtl_training.reporting.drawing import look, panels, save, shared_legend
 from mtl_training.reporting.run_result import RunResult, spread
-from mtl_training.reporting.tables import Method
+from mtl_training.reporting.tables import kinds_of, Method
 import numpy as np
 
 MAX_ANNOTATED_LABELS = 20
@@ -28,13 +28,14 @@ def draw_learning_curves(methods: Sequence[Method], path: Path) -> bool:
     shown = [m for m in methods if curves[m.name]]
     if not shown:
         return False
-    weightings = list(dict.fromkeys(m.weighting for m in shown))
+    names = list(dict.fromkeys(m.name_but('sharing') for m in shown))
     sharings = list(dict.fromkeys(m.sharing for m in shown))
     figure, axes = panels(len(sharings), sharey=True)
     for method in shown:
-        axis, style = axes[sharings.index(method.sharing)], look(weightings, method.weighting)
+        name = method.name_but('sharing')
+        axis, style = axes[sharings.index(method.sharing)], look(names, name)
         iterations, means, deviations = _over_seeds(curves[method.name])
-        axis.plot(iterations, 100 * means, **style, label=method.weighting)
+        axis.plot(iterations, 100 * means, **style, label=name)
         low, high = 100 * (means - deviations), 100 * (means + deviations)
         axis.fill_between(iterations, low, high, color=style['color'], alpha=0.1, linewidth=0)
     for axis, sharing in zip(axes, sharings):
@@ -83,7 +84,7 @@ def draw_weights(methods: Sequence[Method], path: Path) -> bool:
 
 def draw_margins(methods: Sequence[Method], path: Path) -> bool:
     """
-    Draw the cumulative accuracy of every run, once by sharing method and once by weighting.
+    Draw the cumulative accuracy of every run, by sharing method, by weighting and by regime.
 
     :return: Whether there was anything to draw.
     """
@@ -92,8 +93,10 @@ def draw_margins(methods: Sequence[Method], path: Path) -> bool:
     ]
     if not runs:
         return False
-    figure, axes = panels(2, width=5.5, height=3.8, sharey=True)
-    for axis, (kind, other) in zip(axes, (('sharing', 'weighting'), ('weighting', 'sharing'))):
+    kinds = [('sharing', 'weighting'), ('weighting', 'sharing'), ('regime', 'sharing')]
+    kinds = [kind for kind in kinds if kind[0] in kinds_of(methods)]
+    figure, axes = panels(len(kinds), width=5.5, height=3.8, sharey=True)
+    for axis, (kind, other) in zip(axes, kinds):
         names, others = (
             list(dict.fromkeys(getattr(m, k) for m in methods)) for k in (kind, other)
         )
@@ -125,7 +128,7 @@ def draw_structure(methods: Sequence[Method], path: Path) -> bool:
     :param methods: Of one sharing method.
     :return: Whether there was anything to draw.
     """
-    maps = [(m.weighting, rows) for m in methods if (rows := _structure(m.runs[0]))]
+    maps = [(m.name_but('sharing'), rows) for m in methods if (rows := _structure(m.runs[0]))]
     if not maps:
         return False
     num_rows = max(len(rows) for _, rows in maps)
@@ -179,12 +182,13 @@ def draw_confusions(method: Method, path: Path) -> bool:
 
 
 def _accuracy(run: RunResult) -> float | None:
-    return run.figures.get('cumulative_accuracy')
+    return run.cumulative_accuracy
 
 
 def _validation_curve(run: RunResult) -> Curve:
     records = [record for record in run.records if record['kind'] == 'val']
-    return {r['iteration']: r['cumulative_accuracy'] for r in records}
+    # Of tasks without labels it is 0, and says nothing.
+    return {r['iteration']: r['cumulative_accuracy'] for r in records if r.get('accuracy', True)}
 
 
 def _weight_curves(run: RunResult) -> dict[str, Curve]:

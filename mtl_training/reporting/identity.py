@@ -21,10 +21,10 @@ def told_apart(results: Sequence[RunResult], root: Path) -> list[RunResult]:
 
     :param root: Folder that their folders are relative to.
     """
-    groups: dict[tuple[str, str, str], list[int]] = {}
+    groups: dict[tuple[str, ...], list[int]] = {}
     for index, run in enumerate(results):
         if run.config:
-            groups.setdefault((run.data, run.sharing, run.weighting), []).append(index)
+            groups.setdefault((run.data, run.sharing, run.weighting, run.regime), []).append(index)
     named = list(results)
     for indices in groups.values():
         for index, run in zip(indices, _with_differences([results[i] for i in indices])):
@@ -36,6 +36,8 @@ def _with_differences(runs: Sequence[RunResult]) -> list[RunResult]:
     configs = [replace(run.config, seed=0) for run in runs if run.config]
     varied = sorted({name for other in configs[1:] for name in differences(configs[0], other)})
     by_place: dict[str, list[str]] = {'data': [], 'weighting': [], 'sharing': []}
+    if runs[0].regime:
+        by_place['regime'] = []
     for name in varied:
         section = name.partition('.')[0]
         by_place[section if section in by_place else 'sharing'].append(name)

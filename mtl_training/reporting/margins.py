@@ -7,19 +7,19 @@ import math
 
 from mtl_training.reporting.document import Table
 from mtl_training.reporting.run_result import RunResult, Spread, spread
-from mtl_training.reporting.tables import best_cells, Method, NONE, shown_spread, tasks_of
+from mtl_training.reporting.tables import best_cells, KINDS, Method, NONE, shown_spread, tasks_of
 
 REFERENCES = {'sharing': 'hard', 'weighting': 'average'}
 
 
 def margin_table(methods: Sequence[Method], kind: str) -> Table:
     """
-    Return the accuracies, in %, over all runs with a sharing method, or with a weighting.
+    Return the accuracies, in %, over all runs with a sharing method, a weighting or a regime.
 
     The difference to the reference is over pairs of runs that have all else in common, the seed
     too: what such runs share, an easy seed for example, is not in it.
 
-    :param kind: ``sharing`` or ``weighting``.
+    :param kind: ``sharing``, ``weighting`` or ``regime``.
     """
     tasks, names = tasks_of(methods), dict.fromkeys(getattr(m, kind) for m in methods)
     margins = [_margin(methods, kind, name) for name in names]
@@ -42,6 +42,8 @@ def _margin(methods: Sequence[Method], kind: str, name: str) -> Method:
 
 
 def _is_reference(margin: Method, kind: str) -> bool:
+    if kind not in REFERENCES:
+        return False
     run = margin.runs[0]
     used = run.sharing_methods if kind == 'sharing' else {run.weighting_method}
     return used == {REFERENCES[kind]}
@@ -57,13 +59,13 @@ def _compared(margin: Method, reference: Method, kind: str) -> list[str]:
 
 
 def _difference(margin: Method, reference: Method, kind: str) -> Spread | None:
-    def by_partner(runs: Sequence[RunResult]) -> dict[tuple[str, int], float]:
-        partner = 'weighting' if kind == 'sharing' else 'sharing'
+    def by_partner(runs: Sequence[RunResult]) -> dict[tuple[str | int, ...], float]:
+        partners = [partner for partner in KINDS if partner != kind]
         pairs = (
-            (getattr(run, partner), run.seed, run.figures.get('cumulative_accuracy'))
+            ((*(getattr(run, partner) for partner in partners), run.seed), run.cumulative_accuracy)
             for run in runs
         )
-        return {(name, seed): value for name, seed, value in pairs if value is not None}
+        return {names: value for names, value in pairs if value is not None}
 
     ours, theirs = by_partner(margin.runs), by_partner(reference.runs)
     return spread([value - theirs[key] for key, value in ours.items() if key in theirs])

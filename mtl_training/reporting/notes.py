@@ -7,7 +7,7 @@ import math
 
 from mtl_training.reporting.document import Bullets
 from mtl_training.reporting.run_result import RunResult
-from mtl_training.reporting.tables import best_of, Method
+from mtl_training.reporting.tables import best_of, KINDS, Method
 
 MAX_NAMED = 8  # names in a sentence; more are counted
 
@@ -35,7 +35,7 @@ def _about_seeds(methods: Sequence[Method]) -> list[str]:
             'With one seed nothing is known about the spread between seeds: differences between '
             'methods with n = 1 are not shown to be more than chance.'
         )
-    combinations = len({m.sharing for m in methods}) * len({m.weighting for m in methods})
+    combinations = math.prod(len({getattr(m, kind) for m in methods}) for kind in KINDS)
     if len(methods) < combinations or counts[1:]:
         items.append(
             'Not every combination has all seeds, so the averages per sharing method and per '
@@ -85,7 +85,7 @@ def _about_training(runs: Sequence[RunResult]) -> list[str]:
         else:
             items.append(f'Every run was trained on {counts[0]} clips, repetitions counted.')
     skipped = [
-        f'{run.sharing} / {run.weighting} / seed {run.seed}: {count} of {run.summary["iteration"]}'
+        f'{run.method_name} / seed {run.seed}: {count} of {run.summary["iteration"]}'
         for run in runs
         if (count := run.summary.get('skipped_steps'))
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 import json
 from pathlib import Path
 import re
@@ -30,7 +31,17 @@ def load_results(root: Path) -> list[RunResult]:
     if not folders:
         raise ValueError(f"no runs in '{root}'.")
     pairs = sorted(((_position(folder), folder) for folder in folders), key=lambda pair: pair)
-    return told_apart([_load(folder, root) for _, folder in pairs], root)
+    return told_apart(_with_regimes([_load(folder, root) for _, folder in pairs]), root)
+
+
+def _with_regimes(results: list[RunResult]) -> list[RunResult]:
+    """Name the regime of all runs as soon as it matters in one, as it is called in configs."""
+    if not any(run.regime or run.has_rounds for run in results):
+        return results
+    return [
+        run if run.regime or not run.config else replace(run, regime=run.config.regime.name)
+        for run in results
+    ]
 
 
 def _position(folder: Path) -> int:
@@ -55,6 +66,7 @@ def _load(path: Path, root: Path) -> RunResult:
         'weighting': weighting,
         'seed': config.seed if config else 0,
         **{key: identity[key] for key in ('data', 'sharing', 'weighting', 'seed') if identity},
+        'regime': identity.get('regime', ''),
     }
     return RunResult(
         **names,

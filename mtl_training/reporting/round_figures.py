@@ -13,7 +13,7 @@ from mtl_training.reporting.drawing import look, panels, save, shared_legend
 import numpy as np
 
 Curves = Mapping[str, RoundCurve]  # of one run, by task
-METRIC_NAMES = {'r1': 'R@1', 'r5': 'R@5', 'r10': 'R@10'}
+METRIC_NAMES = {'r1': 'R@1', 'r5': 'R@5', 'r10': 'R@10', 'map': 'mAP'}
 
 
 def draw_forgetting(curves: Mapping[str, Sequence[Curves]], path: Path) -> None:

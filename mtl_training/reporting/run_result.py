@@ -18,6 +18,7 @@ class RunResult:
 
     :param status: finished, failed, unfinished, not started, or superseded: by a newer run of the
         same config and seed.
+    :param regime: How the tasks took turns; empty where no run of the report tells.
     :param at_a_time: Runs of its comparison that shared the machine; 0 if that is not known.
     :param figures: Of the test split, or else of the validation split.
     """
@@ -37,11 +38,29 @@ class RunResult:
     summary: dict[str, Any] = field(default_factory=dict)
     figures: dict[str, Any] = field(default_factory=dict)
     records: list[dict[str, Any]] = field(default_factory=list)
+    regime: str = ''
 
     @property
     def name(self) -> str:
         """Return its name for people."""
-        return f'{self.data} / {self.sharing} / {self.weighting} / seed {self.seed}'
+        return f'{self.data} / {self.method_name} / seed {self.seed}'
+
+    @property
+    def method_name(self) -> str:
+        """Return what is combined in it, for people."""
+        return ' / '.join(filter(None, (self.sharing, self.weighting, self.regime)))
+
+    @property
+    def cumulative_accuracy(self) -> float | None:
+        """Return the share of right labels; None where no task has labels."""
+        # Of nothing it is 0 in the figures.
+        known = self.figures.get('accuracy')
+        return self.figures.get('cumulative_accuracy') if known else None
+
+    @property
+    def has_rounds(self) -> bool:
+        """Tell whether its tasks were trained in turn, and judged after each."""
+        return any(record.get('round') is not None for record in self.records)
 
     @property
     def sharing_methods(self) -> set[str]:

@@ -10,25 +10,31 @@ from mtl_training.reporting.document import Table
 from mtl_training.reporting.run_result import RunResult, Spread, spread
 
 NONE = '–'
+KINDS = ('sharing', 'weighting', 'regime')
 
 
 @dataclass(frozen=True, slots=True)
 class Method:
-    """The finished runs of one sharing method and weighting on one data set: one per seed."""
+    """The finished runs of one combination of methods on one data set: one per seed."""
 
     sharing: str
     weighting: str
     runs: list[RunResult]
+    regime: str = ''  # where there are several
 
     @property
     def name(self) -> str:
         """Return its name for people."""
-        return f'{self.sharing} / {self.weighting}'
+        return self.name_but('')
+
+    def name_but(self, kind: str) -> str:
+        """Return its name without that of its sharing method, weighting or regime."""
+        return ' / '.join(getattr(self, k) for k in KINDS if k != kind and getattr(self, k))
 
     @property
     def accuracy(self) -> Spread | None:
         """Return the cumulative accuracy."""
-        return self.spread(lambda run: run.figures.get('cumulative_accuracy'))
+        return self.spread(lambda run: run.cumulative_accuracy)
 
     @property
     def step_ms(self) -> float | None:
@@ -53,11 +59,20 @@ class Method:
 
 def methods_of(results: Sequence[RunResult]) -> list[Method]:
     """Return the methods with a finished run, in the order of the results."""
-    groups: dict[tuple[str, str], list[RunResult]] = {}
+    groups: dict[tuple[str, str, str], list[RunResult]] = {}
     for result in results:
         if result.status == 'finished':
-            groups.setdefault((result.sharing, result.weighting), []).append(result)
-    return [Method(*names, runs) for names, runs in groups.items()]
+            names = (result.sharing, result.weighting, result.regime)
+            groups.setdefault(names, []).append(result)
+    return [
+        Method(sharing, weighting, runs, regime)
+        for (sharing, weighting, regime), runs in groups.items()
+    ]
+
+
+def kinds_of(methods: Sequence[Method]) -> list[str]:
+    """Return what names methods: the regime only where there are some."""
+    return [kind for kind in KINDS if any(getattr(method, kind) for method in methods)]
 
 
 def tasks_of(methods: Sequence[Method]) -> list[str]:
@@ -74,8 +89,8 @@ def best_of(methods: Sequence[Method]) -> Method | None:
 
 def method_table(methods: Sequence[Method]) -> Table:
     """Return accuracies (mean and standard deviation over seeds, in %) and costs per method."""
-    tasks = tasks_of(methods)
-    header = ['sharing', 'weighting', *(f'{task} %' for task in tasks), 'cumulative %', 'n']
+    tasks, kinds = tasks_of(methods), kinds_of(methods)
+    header = [*kinds, *(f'{task} %' for task in tasks), 'cumulative %', 'n']
     header += ['parameters', 'deployed', 'ms/step']
     rows: list[list[str]] = []
     values: list[list[float | None]] = []
@@ -84,22 +99,24 @@ def method_table(methods: Sequence[Method]) -> Table:
         counts = [method.num_parameters(kind) for kind in ('training', 'deployed')]
         rows.append(
             [
-                *(method.sharing, method.weighting),
+                *(getattr(method, kind) for kind in kinds),
                 *map(shown_spread, accuracies),
                 str(len(method.runs)),
                 *(NONE if count is None else f'{count / 1e6:.3f} M' for count in counts),
                 NONE if method.step_ms is None else f'{method.step_ms:.1f}',
             ]
         )
-        values.append([None, None, *(a.mean if a else None for a in accuracies)])
-    return Table(header, rows, best_cells(values), num_names=2)
+        values.append([*(None for _ in kinds), *(a.mean if a else None for a in accuracies)])
+    return Table(header, rows, best_cells(values), num_names=len(kinds))
 
 
 def overview_table(methods: Sequence[Method]) -> Table:
-    """Return the cumulative accuracies, in %, as a map of sharing x weighting."""
-    sharings = list(dict.fromkeys(method.sharing for method in methods))
+    """Return the cumulative accuracies, in %, as a map of sharing (and regime) x weighting."""
+    sharings = list(dict.fromkeys(method.name_but('weighting') for method in methods))
     weightings = list(dict.fromkeys(method.weighting for method in methods))
-    known = {(m.sharing, m.weighting): _mean(m.accuracy) for m in methods if m.accuracy}
+    known = {
+        (m.name_but('weighting'), m.weighting): _mean(m.accuracy) for m in methods if m.accuracy
+    }
     low, high = min(known.values(), default=0.0), max(known.values(), default=1.0)
     rows, bold, shades = [], set(), {}
     for i, sharing in enumerate(sharings):

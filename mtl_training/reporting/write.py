@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 import re
 
 from mtl_perception.checkpoint import write_atomically
 from mtl_training.reporting import figures, margins, notes, tables
+from mtl_training.reporting.disjoint import disjoint_blocks
 from mtl_training.reporting.document import (
     Block,
     Bullets,
     Details,
     Heading,
     Paragraph,
-    Picture,
     Table,
     to_markdown,
 )
+from mtl_training.reporting.drawing import Pictures
 from mtl_training.reporting.html import to_html
 from mtl_training.reporting.results import load_results
 from mtl_training.reporting.run_result import RunResult
@@ -74,21 +75,6 @@ def _blocks(results: Sequence[RunResult], out: Path) -> list[Block]:
     return blocks + _missing_blocks(results)
 
 
-class Pictures:
-    """Draws pictures into files that are numbered through."""
-
-    def __init__(self, out: Path, stem: str) -> None:
-        self._out, self._stem, self._count = out, stem, 0
-
-    def draw(self, draw: Callable[[Path], bool], text: str) -> list[Block]:
-        """Return the picture, or nothing where there was nothing to draw."""
-        path = self._out / f'{self._stem}_{self._count:02}.png'
-        if not draw(path):
-            return []
-        self._count += 1
-        return [Picture(path, text)]
-
-
 def _data_blocks(data: str, results: Sequence[RunResult], pictures: Pictures) -> list[Block]:
     methods = tables.methods_of(results)
     blocks: list[Block] = [Heading(2, f'Data set: {data}')]
@@ -102,6 +88,7 @@ def _data_blocks(data: str, results: Sequence[RunResult], pictures: Pictures) ->
             'samples of all tasks. The best of each column is bold. ms/step: median time of a '
             'training step.'
         ),
+        *disjoint_blocks(methods, pictures),
         *_margin_blocks(methods, pictures),
         Heading(3, 'Sharing by weighting'),
         tables.overview_table(methods),
@@ -139,12 +126,13 @@ def _margin_blocks(methods: Sequence[Method], pictures: Pictures) -> list[Block]
     for kind, title in (
         ('sharing', 'Sharing methods, over all weightings and seeds'),
         ('weighting', 'Weightings, over all sharing methods and seeds'),
+        ('regime', 'Regimes, over all sharing methods, weightings and seeds'),
     ):
         if len({getattr(method, kind) for method in methods}) > 1:
             blocks += [Heading(3, title), margins.margin_table(methods, kind)]
     drawn = pictures.draw(
         lambda path: figures.draw_margins(methods, path),
-        'Cumulative accuracy of every run, by sharing method and by weighting; bars: means.',
+        f'Cumulative accuracy of every run, by {_listed(methods)}; bars: means.',
     )
     return [*blocks, *drawn] if len(blocks) > 1 else []
 
@@ -184,9 +172,17 @@ def _missing_blocks(results: Sequence[RunResult]) -> list[Block]:
     heading = Heading(2, 'Runs that are not counted')
     if not missing:
         return [heading, Paragraph('None.')]
-    rows = [[r.data, r.sharing, r.weighting, str(r.seed), r.status, r.reason] for r in missing]
     header = ['data', 'sharing', 'weighting', 'seed', 'status', 'reason']
+    if any(result.regime for result in results):
+        header.insert(3, 'regime')
+    rows = [[str(getattr(run, name)) for name in header] for run in missing]
     return [heading, Table(header, rows, num_names=len(header))]
+
+
+def _listed(methods: Sequence[Method]) -> str:
+    names = {'sharing': 'sharing method', 'weighting': 'by weighting', 'regime': 'by regime'}
+    shown = [names[kind] for kind in tables.kinds_of(methods)]
+    return ' and '.join([', '.join(shown[:-1]), shown[-1]])
 
 
 def _distinct(texts: Iterable[str]) -> list[str]:
