@@ -19,7 +19,7 @@ import yaml
 
 OPTIMISERS = ('adam', 'adamw')
 SCHEDULES = ('constant', 'cosine', 'step', 'plateau')
-SELECTIONS = ('cumulative', 'mean', 'score')
+SELECTIONS = ('cumulative', 'mean', 'score', 'last')
 SPLITS = ('train', 'val', 'test')
 PRECISIONS = ('32-true', 'bf16-mixed', '16-mixed', 'bf16-true', '64-true')
 DTYPES = ('float32', 'float16')
@@ -129,7 +129,8 @@ class EvaluationConfig:
     :param every: Iterations between validations.
     :param batch_size: Clips per forward pass.
     :param selection: What chooses the best network: the cumulative or the mean accuracy, or the
-        mean score of all tasks, which those of boxes, joints and captions have too.
+        mean score of all tasks, which those of boxes, joints and captions have too; last: none,
+        the network at the end is taken.
     :param test: Evaluate the best network on the test split at the end.
     """
 
@@ -253,12 +254,12 @@ class TrainingConfig:
                 )
         for task, size in self.batch_sizes.items():
             _at_least(f'batch_sizes.{task}', size, 1)
-        if self.evaluation.selection != 'score' and any(
+        if self.evaluation.selection not in ('score', 'last') and any(
             task.kind != 'classification' for task in self.network.tasks.values()
         ):
             raise ValueError(
                 'evaluation.selection must be score for tasks of frames and of captions, which '
-                f'may have no accuracy, got {self.evaluation.selection!r}.'
+                f'may have no accuracy, or last, got {self.evaluation.selection!r}.'
             )
         unused = [name for name in self.network.trunks if not self.network.tasks_of(name)]
         if unused:

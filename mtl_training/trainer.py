@@ -304,7 +304,7 @@ class Trainer:
             sum(evaluation.losses.get(task, 0.0) for task in self._stage.tasks),
             self._settings,
         )
-        if chosen >= self._progress.best:
+        if self._config.evaluation.selection == 'last' or chosen >= self._progress.best:
             self._progress.best, self._progress.best_iteration = chosen, self._iteration
             self._write_checkpoint(self._folder.best, {'val': figures})
         self._write_checkpoint(self._folder.last, {'val': figures})
@@ -557,8 +557,8 @@ class Trainer:
 
 
 def chosen_figure(selection: str, evaluation: Evaluation) -> float:
-    """Return what the best network has most of."""
-    if selection == 'score':
+    """Return what the best network has most of, or what is told of the last one."""
+    if selection in ('score', 'last'):
         return evaluation.mean_score
     figure: float = evaluation.summary()[selected_name(selection)]
     return figure
@@ -566,7 +566,7 @@ def chosen_figure(selection: str, evaluation: Evaluation) -> float:
 
 def selected_name(selection: str) -> str:
     """Return the name of the figure that chooses the best network, as it stands in summaries."""
-    return 'mean_score' if selection == 'score' else f'{selection}_accuracy'
+    return 'mean_score' if selection in ('score', 'last') else f'{selection}_accuracy'
 
 
 def lay_out_channels_last(network: MultiTaskNetwork) -> None:
