@@ -83,8 +83,8 @@ def _data_blocks(data: str, results: Sequence[RunResult], pictures: Pictures) ->
     splits = ' and '.join(_distinct(run.split for m in methods for run in m.runs))
     blocks += [
         Paragraph(
-            f'Accuracy on the {splits} split in %, mean ± standard deviation over n runs, of the '
-            'network that validation chose. Cumulative: the share of right predictions over the '
+            f'Accuracy on the {splits} split in %, mean ± standard deviation over n runs, of '
+            f'{_judged_networks(methods)}. Cumulative: the share of right predictions over the '
             'samples of all tasks. The best of each column is bold. ms/step: median time of a '
             'training step.'
         ),
@@ -111,6 +111,13 @@ def _data_blocks(data: str, results: Sequence[RunResult], pictures: Pictures) ->
     )
     blocks += _under(Heading(3, 'Weights of the tasks'), weights)
     return blocks + _sharing_blocks(methods, pictures)
+
+
+def _judged_networks(methods: Sequence[Method]) -> str:
+    chosen, last = 'the network that validation chose', 'the network at the end'
+    configs = [run.config for method in methods for run in method.runs if run.config]
+    kinds = [last if config.evaluation.selection == 'last' else chosen for config in configs]
+    return ' or '.join(_distinct(kinds)) or chosen
 
 
 def _margin_blocks(methods: Sequence[Method], pictures: Pictures) -> list[Block]:

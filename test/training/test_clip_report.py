@@ -1,7 +1,12 @@
 """Tables of captions, of several classes and of videos say what was found."""
 
 import io
+import json
 
+from mtl_perception.checkpoint import save_checkpoint
+from mtl_perception.network import MultiTaskNetwork, NetworkConfig, TaskConfig, TrunkConfig
+from mtl_perception.network.config import PreprocessingConfig
+from mtl_training.cli import main
 from mtl_training.metrics import Evaluation
 from mtl_training.report import print_evaluation
 from rich.console import Console
@@ -63,3 +68,20 @@ def test_several_classes_and_videos_are_told() -> None:
     assert ['cat', '100.0%'] in rows
     assert ['dog', '-'] in rows, 'a class that no picture shows has no precision'
     assert ['act', '80.0%', '10', '70.0%', '33'] in rows
+
+
+def test_a_checkpoint_with_captions_is_evaluated_with_its_pool(
+    tmp_path, monkeypatch, capsys
+) -> None:
+    monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path))
+    trunk = TrunkConfig(width=4, num_frames=4, preprocessing=PreprocessingConfig(resize=(16, 22)))
+    task = TaskConfig(kind='caption', settings={'dim': 12, 'encoder': {'name': 'hashed'}})
+    network = MultiTaskNetwork(NetworkConfig(trunks={'clip': trunk}, tasks={'say': task}))
+    data = {'say': {'dataset': 'synthetic', 'test': {'num_clips': 4}}}
+    path = tmp_path / 'one.safetensors'
+    save_checkpoint(path, network, metrics={}, training={'config': {'data': data}})
+    assert main(['evaluate', '--checkpoint', str(path), '--json']) == 0
+    (found,) = json.loads(capsys.readouterr().out)['captions'].values()
+    assert (found['pool'], found['queries'], found['r5']) == (4, 4, 1.0)
+    assert found['all_sentences']['pool'] == 4
+    assert found['small_pools'] is None, 'four sentences are too few for a pool of twelve'

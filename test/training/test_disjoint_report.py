@@ -177,6 +177,29 @@ def test_pictures_page_and_spreadsheet_have_it_too(runs) -> None:
     assert table[2][2:5] == ['captions alone', '–', '–']
 
 
+@pytest.mark.parametrize(
+    ('selections', 'said'),
+    [
+        (('score', 'score'), 'of the network that validation chose.'),
+        (('last', 'last'), 'of the network at the end.'),
+        (('score', 'last'), 'of the network that validation chose or the network at the end.'),
+    ],
+)
+def test_it_is_said_which_network_was_judged(toy_block, tmp_path, selections, said) -> None:
+    for position, selection in enumerate(selections):
+        records = [val(None, [], 0.5, 0.1)]
+        folder = add_run(
+            tmp_path, toy_block, f'joint {position}', {'name': 'joint'}, position,
+            records=records, correct=(0.5, 0.1),
+        )  # fmt: skip
+        config = folder / 'config.yaml'
+        config.write_text(
+            config.read_text().replace('selection: score', f'selection: {selection}')
+        )
+    write_report(tmp_path, tmp_path / 'report')
+    assert said in (tmp_path / 'report' / 'report.md').read_text()
+
+
 def test_videos_several_classes_and_no_small_pools(toy_block, tmp_path) -> None:
     add_run(
         tmp_path, toy_block, 'joint', {'name': 'joint'}, 0,
