@@ -323,11 +323,8 @@ def markdown(result: Mapping[str, Any]) -> str:
         f'{how["test_images"]} other scenes to test on.\n\n'
     )
     keys = ('box_ap50', 'keypoint_ap', 'keypoint_ap_in_true_boxes')
-    head = ['network', 'box AP50', 'keypoint AP', 'in true boxes', 'minutes']
-    body = [
-        [name, *[f'{row[k]:.3f}' for k in keys], f'{row["wall_sec"] / 60:.0f}']
-        for name, row in trained.items()
-    ]
+    head = ['network', 'box AP50', 'keypoint AP', 'in true boxes']
+    body = [[name, *[f'{row[k]:.3f}' for k in keys]] for name, row in trained.items()]
     return text + _pipes(head, body)
 
 
