@@ -216,8 +216,8 @@ class MultiTaskNetwork(nn.Module):
         for head in heads:
             if (other := self.config.tasks[head].trunk) != trunk:
                 raise ValueError(
-                    f"the tasks '{task}' and '{head}' must read the same trunk to look at the same "
-                    f"clips, got '{trunk}' and '{other}'."
+                    f"the tasks '{task}' and '{head}' must read the same trunk to look at the "
+                    f"same clips, got '{trunk}' and '{other}'."
                 )
         features = self.features({trunk: clips})
         return {head: self.heads[head](features[head]) for head in heads}
