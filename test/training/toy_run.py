@@ -21,11 +21,13 @@ LABELS = ('left', 'right', 'still')
 
 
 class ToyClips:
-    """A bright square on noise that moves left, right or not at all; `random` draws its height."""
+    """A bright square on noise that moves left, right or not at all, at a height that varies."""
 
     def __init__(
-        self, task, split, *, num_clips: int = 24, num_frames, clip_seconds, size, slow_sec=0.0
-    ) -> None:
+        self, task, split, *, num_clips: int = 24, num_frames, clip_seconds, size, slow_sec=0.0,
+        steady=False,
+    ) -> None:  # fmt: skip
+        self._steady = steady
         self.task, self.labels = task, LABELS
         self._split, self._num_clips, self._slow_sec = split, num_clips, slow_sec
         self._num_frames, self._size = num_frames, size
@@ -40,7 +42,7 @@ class ToyClips:
         height, width = self._size
         frames = generator.integers(0, 60, (self._num_frames, height, width, 3), np.uint8)
         # Drawn from the global generator, as augmentations of data sets may be.
-        top = int(torch.randint(0, height - 4, ()))
+        top = 0 if self._steady else int(torch.randint(0, height - 4, ()))
         for step in range(self._num_frames):
             shift = round((width - 4) * step / (self._num_frames - 1))
             left = (width - 4 - shift, shift, width // 2 - 2)[label]

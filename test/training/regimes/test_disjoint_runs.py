@@ -1,0 +1,108 @@
+"""Whole runs on disjoint data: what they record, and that an interruption changes nothing."""
+
+from pathlib import Path
+from typing import Any
+
+from mtl_training.config import build_config
+from mtl_training.run_folder import RunFolder
+from mtl_training.trainer import Trainer
+import pytest
+from rich.console import Console
+from safetensors.torch import load_file
+import torch
+
+QUIET = Console(quiet=True)
+ITERATIONS = 14  # rounds of 3: 12 clips, 4 at a time
+
+
+def trainer(
+    block: dict[str, Any], out: Path, regime: str, *, steady: bool = False, **settings: Any
+) -> Trainer:
+    for data in block['data'].values():
+        data['train'] = {'num_clips': 12, 'steady': steady}
+    block |= {'regime': {'name': regime, 'settings': settings}, 'batch_size': 4}
+    return Trainer(build_config(block, [('iterations', ITERATIONS)]), out, QUIET)
+
+
+def rounds_of(folder: Path) -> list[tuple[int, int, list[str]]]:
+    records = [r for r in RunFolder(folder).records() if 'round' in r]
+    return [(r['round'], r['iteration'], r['trained']) for r in records]
+
+
+def test_every_round_is_judged_and_trains_one_task(toy_block, tmp_path) -> None:
+    trainer(toy_block, tmp_path, 'alternating').run()
+    turns = [['action'], ['gesture'], ['action'], ['gesture'], ['action']]
+    ends = [3, 6, 9, 12, 14]  # the last one is cut short by the end of the run
+    assert rounds_of(tmp_path) == [(-1, 0, []), *zip(range(5), ends, turns)]
+    for record in RunFolder(tmp_path).records():
+        if record['kind'] == 'train':
+            turn = ['action', 'gesture'][(record['iteration'] - 1) // 3 % 2]
+            assert record['loss'].keys() == {turn}
+
+
+def test_one_way_runs_have_a_round_per_task(toy_block, tmp_path) -> None:
+    trainer(toy_block, tmp_path, 'lwf', order=['gesture', 'action']).run()
+    assert rounds_of(tmp_path) == [(-1, 0, []), (0, 7, ['gesture']), (1, 14, ['action'])]
+
+
+@pytest.mark.parametrize('stops', [(4,), (3, 8)])
+@pytest.mark.parametrize(
+    ('regime', 'steady', 'kind'),
+    [
+        ('alternating', False, ''),
+        ('distilling', False, 'snapshot'),
+        ('distilling', True, 'records'),
+        ('lwf', True, 'records'),
+    ],
+)
+def test_an_interrupted_run_ends_as_if_it_had_not_been(
+    toy_block, tmp_path, regime, steady, kind, stops
+) -> None:
+    whole, broken = tmp_path / 'whole', tmp_path / 'broken'
+    trainer(toy_block, whole, regime, steady=steady).run()
+    for stop in stops:
+        interrupted = trainer(toy_block, broken, regime, steady=steady)
+        interrupted._should_stop = lambda run=interrupted, stop=stop: run._iteration >= stop  # type: ignore[method-assign]
+        assert not interrupted.run(resume=True)['finished']
+    trainer(toy_block, broken, regime, steady=steady).run(resume=True)
+    assert rounds_of(whole) == rounds_of(broken)
+    for name in ('state.safetensors', 'last.safetensors'):
+        expected, found = load_file(whole / name), load_file(broken / name)
+        assert expected.keys() == found.keys()
+        assert all(torch.equal(expected[key], found[key]) for key in expected)
+    if kind:
+        assert any(f'/memory.{kind}/' in key for key in load_file(whole / 'state.safetensors'))
+
+
+def test_the_records_are_what_the_network_said_when_the_round_began(toy_block, tmp_path) -> None:
+    run = trainer(toy_block, tmp_path, 'distilling', steady=True)
+    run._should_stop = lambda: run._iteration >= 5  # type: ignore[method-assign]
+    run.run()
+    # The second round trains gestures from iteration 3 on and asks what it said of actions then.
+    said = run._regime.memory.get_buffer('records/action')
+    assert said.shape == (12, 3)
+    assert torch.allclose(said.sum(1), torch.ones(12))
+    again = trainer(toy_block, tmp_path / 'again', 'distilling', steady=True)
+    again._should_stop = lambda: again._iteration >= 3  # type: ignore[method-assign]
+    again.run()
+    fresh = again._recorder.outputs('gesture', ['action'])['action']
+    assert torch.allclose(said, fresh, atol=1e-6)
+
+
+def test_records_of_clips_that_vary_are_refused(toy_block, tmp_path) -> None:
+    with pytest.raises(ValueError, match=r"memory must be 'snapshot' or 'auto' where"):
+        trainer(toy_block, tmp_path, 'distilling', memory='records').run()
+
+
+def test_tasks_of_different_trunks_can_not_remember_each_other(toy_block, tmp_path) -> None:
+    trunk = toy_block['network']['trunks']['clip']
+    toy_block['network']['trunks'] = {'clip': trunk, 'other': dict(trunk)}
+    toy_block['network']['tasks']['gesture'] = {'trunk': 'other'}
+    with pytest.raises(ValueError, match="'action' and 'gesture' must read the same trunk"):
+        trainer(toy_block, tmp_path, 'distilling').run()
+
+
+@pytest.mark.parametrize('sharing', ['cross_stitch', 'learned_weight_sharing', 'mmoe'])
+def test_any_sharing_remembers(toy_block, tmp_path, sharing) -> None:
+    toy_block['network']['trunks']['clip']['sharing'] = sharing
+    assert trainer(toy_block, tmp_path, 'distilling').run()['finished']
