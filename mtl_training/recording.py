@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import cast
 
 from lightning_fabric import Fabric
 from mtl_perception.network.multitask import MultiTaskNetwork
 from mtl_training.config import TrainingConfig
 from mtl_training.data.loading import evaluation_batches
-from mtl_training.data.multitask import MultiTaskDataset, SampleKey
-from mtl_training.data.sample import AnyDataset, ClipSample
+from mtl_training.data.sample import AnyDataset, varies
 from mtl_training.inputs import TaskInputs
 from mtl_training.passes import Passes
 from mtl_training.processes import gather_objects
 from mtl_training.regimes.memory import recordable
 import torch
 from torch import Tensor
-
-_COMPARED = 4  # samples that are drawn twice
 
 
 class RunRecorder:
@@ -40,7 +36,6 @@ class RunRecorder:
         self._fabric, self._config = fabric, config
         self.network, self._datasets = network, datasets
         self._passes = Passes(network, inputs, fabric.autocast)
-        self._varies: dict[str, bool] = {}
 
     @torch.no_grad()
     def outputs(self, task: str, heads: Sequence[str]) -> dict[str, Tensor]:
@@ -74,22 +69,5 @@ class RunRecorder:
         return joined
 
     def varies(self, task: str) -> bool:
-        """
-        Tell whether the training samples of a task are others whenever they are asked for.
-
-        Some of them are drawn twice, as training draws them.
-        """
-        if task not in self._varies:
-            dataset = self._datasets[task]
-            drawn = MultiTaskDataset({task: dataset}, seed=self._config.seed)
-            step = max(1, len(dataset) // _COMPARED)
-            self._varies[task] = any(
-                not torch.equal(*self._frames(drawn, task, index, len(dataset)))
-                for index in range(0, len(dataset), step)
-            )
-        return self._varies[task]
-
-    @staticmethod
-    def _frames(drawn: MultiTaskDataset, task: str, index: int, count: int) -> list[Tensor]:
-        keys = (SampleKey(task, index, index + times * count) for times in (0, 1))
-        return [cast('ClipSample', drawn[key][1]).frames for key in keys]
+        """Tell whether the training samples of a task are others whenever they are asked for."""
+        return varies(self._datasets[task])

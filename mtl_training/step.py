@@ -10,7 +10,6 @@ import math
 from lightning_fabric import Fabric
 from lightning_fabric.wrappers import _FabricOptimizer
 from mtl_perception.network.multitask import MultiTaskNetwork
-from mtl_training.criteria import sample_losses
 from mtl_training.data.sample import Batch, ClipBatch
 from mtl_training.inputs import TaskInputs
 from mtl_training.passes import Passes
@@ -217,8 +216,9 @@ class TrainingStep:
 
         def losses(logits: Mapping[str, Tensor]) -> dict[str, Tensor]:
             means = {
-                task: sample_losses(values, clips[task].labels).mean(1) * weights.get(task, 1.0)
+                task: criterion(values, clips[task]).mean(1) * weights.get(task, 1.0)
                 for task, values in logits.items()
+                for criterion in [self._regime.criteria[task]]
             }
             return {task: mean_over_processes(values) for task, values in means.items()}
 

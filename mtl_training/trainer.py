@@ -22,7 +22,7 @@ from mtl_training.data.loading import (
     training_batches,
     with_labels,
 )
-from mtl_training.data.sample import AnyDataset
+from mtl_training.data.sample import AnyDataset, varies
 from mtl_training.data.videos.problems import forget_problems, list_problems
 from mtl_training.devices import build_fabric
 from mtl_training.evaluation import evaluate
@@ -61,6 +61,7 @@ from mtl_training.stop_request import StopRequest
 from mtl_training.synced_batch_norm import sync_batch_norms
 from mtl_training.weighting import build_weighting
 from mtl_training.weighting.merging import merges_tasks
+from mtl_training.weighting.positive_losses import check_signs
 from rich.console import Console
 import torch
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
@@ -129,6 +130,11 @@ class Trainer:
         )
         self._weighting.to(fabric.device)
         self._criteria = build_criteria(network_config, config.losses)
+        check_signs(
+            self._weighting,
+            config.weighting.name,
+            cast('Mapping[str, Criterion]', self._criteria),
+        )
         for task, data in self._datasets['train'].items():
             if (targets := getattr(data, 'targets', None)) is not None:
                 cast('Criterion', self._criteria[task]).learn_targets(targets)
@@ -143,6 +149,14 @@ class Trainer:
             {task: len(data) for task, data in self._datasets['train'].items()},
             {task: config.batch_size_of(task) for task in tasks},
         )
+        self._regime.check(
+            network_config, {task: varies(data) for task, data in self._datasets['train'].items()}
+        )
+        if self._regime.remembers and self._weighting.uses_upcoming_batch:
+            raise ValueError(
+                f"the weighting '{config.weighting.name}' looks at the batch of the next step, "
+                f"which may be of another round: it does not go with '{config.regime.name}'."
+            )
         self._stages = self._regime.stages(config.iterations)
         check_stages(self._stages, network_config)
         if config.ema_decay is not None and len(self._stages) > 1:

@@ -13,10 +13,11 @@ class CaptionCriterion(Criterion):
     Negative cosine between a clip and a sentence that describes it, from -1 to 1.
 
     Kim et al., Disjoint Multi-task Learning between Heterogeneous Human-centric Tasks (2018),
-    equation 3. Clips are labelled with rows of ``targets``, the embedded sentences.
+    equation 2. Clips are labelled with rows of ``targets``, the embedded sentences.
     """
 
     figure = 'cosine'
+    may_be_negative = True
 
     def forward(self, outputs: Tensor, batch: ClipBatch) -> Tensor:
         """Return the negative cosine of every clip in every sample of the structure."""

@@ -7,7 +7,7 @@ import re
 from typing import Protocol
 
 from mtl_training.data.decoding import Frame
-from mtl_training.data.sample import ClipDataset, ClipSample, describe
+from mtl_training.data.sample import ClipDataset, ClipSample, describe, varies
 import numpy as np
 from numpy.typing import NDArray
 import torch
@@ -87,6 +87,11 @@ class CaptionedClips:
         row = rows[int(torch.randint(len(rows), ())) if self.split == 'train' else 0]
         frames, _ = self.clips.varied(frames, may_mirror=self._may_mirror[row])
         return ClipSample(torch.from_numpy(frames), row, index)
+
+    @property
+    def varies(self) -> bool:
+        """Tell whether its clips, not the sentences, are others whenever they are asked for."""
+        return varies(self.clips)
 
     def truths(self, index: int) -> Sequence[int]:
         """Return the rows of all sentences that are true of a clip."""

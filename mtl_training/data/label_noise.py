@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from zlib import crc32
 
-from mtl_training.data.sample import ClipDataset, ClipSample, describe
+from mtl_training.data.sample import ClipDataset, ClipSample, describe, varies
 import numpy as np
 import torch
 from torch import Tensor
@@ -41,6 +41,11 @@ class NoisyLabels:
         chosen = rng.choice(num_samples, round(share * num_samples), replace=False)
         self._shifts = np.zeros(num_samples, np.int64)
         self._shifts[chosen] = rng.integers(1, num_labels, len(chosen))
+
+    @property
+    def varies(self) -> bool:
+        """Tell whether its clips are others whenever they are asked for."""
+        return varies(self.dataset)
 
     @property
     def corrupted(self) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from mtl_training.data.annotations.voc2012 import PRESENT, read_voc_labels, UNCERTAIN
-from mtl_training.data.sample import ClipSample
+from mtl_training.data.sample import ClipSample, varies
 from mtl_training.data.video_sets.lists import official_split
 from mtl_training.data.videos.clips import VideoClips
 from mtl_training.data.videos.index import (
@@ -54,6 +54,11 @@ class MultiLabelClips:
 
     def __len__(self) -> int:
         return len(self.clips)
+
+    @property
+    def varies(self) -> bool:
+        """Tell whether its pictures are others whenever they are asked for."""
+        return varies(self.clips)
 
     def __getitem__(self, index: int) -> ClipSample:
         """Return a clip and its row of ``targets``."""

@@ -48,6 +48,15 @@ def describe(dataset: ClipDataset, index: int) -> str:
     return '' if method is None else str(method(index))
 
 
+def varies(dataset: Any) -> bool:
+    """
+    Tell whether the samples of a data set are others whenever they are asked for.
+
+    Without an attribute ``varies`` that says so, they may be.
+    """
+    return bool(getattr(dataset, 'varies', True))
+
+
 # Of any kind of task.
 Sample = ClipSample | FrameSample
 Batch = ClipBatch | FrameBatch

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast, NamedTuple, Protocol
 
+from mtl_perception.network.config import NetworkConfig
 from mtl_training.criteria import Criterion
 from mtl_training.criteria.classification import ClassificationCriterion
 from mtl_training.data.sample import Batch
@@ -98,6 +99,10 @@ class Regime(nn.Module):
     :param criteria: What each of them fits; cross-entropy where there is none.
     """
 
+    # Whether losses ask what other tasks said of the data of this very iteration: weightings that
+    # look at the next batch can't be had with it.
+    remembers = False
+
     def __init__(
         self, tasks: Sequence[str], criteria: Mapping[str, Criterion] | None = None
     ) -> None:
@@ -113,6 +118,15 @@ class Regime(nn.Module):
         Learn the sizes of the training sets and batches, once, before anything else is asked.
 
         :raises ValueError: If the regime can't do with them.
+        """
+
+    def check(self, network: NetworkConfig, varies: Mapping[str, bool]) -> None:
+        """
+        Check what the regime asks of a run, before anything is trained.
+
+        :param varies: Whether the training samples of each task are others whenever they are
+            asked for.
+        :raises ValueError: If the regime can't do with the network or the data.
         """
 
     def round_at(self, iteration: int) -> Round | None:

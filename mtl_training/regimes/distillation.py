@@ -18,7 +18,7 @@ def softened(probabilities: Tensor, temperature: float) -> Tensor:
 
     :param probabilities: ``[N, C]``.
     """
-    # A probability of 0 stays one: its logarithm must not become NaN on the way.
+    # The logarithm of a probability of 0 must not become infinite on the way.
     return (
         probabilities.clamp_min(torch.finfo(probabilities.dtype).tiny).log() / temperature
     ).softmax(1)

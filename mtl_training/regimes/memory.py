@@ -26,12 +26,8 @@ class Memory(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.register_buffer('round', torch.tensor(-1))
+        self.held_round = -1  # the same; asking a device would wait for it
         self._network: list[nn.Module] = []  # a list, for it to be no submodule
-
-    @property
-    def held_round(self) -> int:
-        """Return the round that it is of; -1 while it holds nothing."""
-        return int(cast('Tensor', self.round))
 
     @property
     def names(self) -> list[str]:
@@ -50,14 +46,18 @@ class Memory(nn.Module):
         for name, tensor in tensors.items():
             # Names of buffers have no dots.
             self.register_buffer(f'{kind}/{name.replace(".", "/")}', tensor.detach())
-        cast('Tensor', self.round).fill_(number)
+        self._set_round(number)
 
     def forget(self) -> None:
         """Hold nothing."""
         for name in self.names:
             del self._buffers[name]
         self._network.clear()
-        cast('Tensor', self.round).fill_(-1)
+        self._set_round(-1)
+
+    def _set_round(self, number: int) -> None:
+        cast('Tensor', self.round).fill_(number)
+        self.held_round = number
 
     def record(self, number: int, task: str, heads: Sequence[str], recorder: Recorder) -> None:
         """Record what other tasks say of all training samples of a task."""
@@ -102,7 +102,8 @@ class Memory(nn.Module):
         teacher = copy.deepcopy(network).eval().requires_grad_(False)
         prefix = 'snapshot/'
         state = {n.removeprefix(prefix).replace('/', '.'): self._buffers[n] for n in self.names}
-        teacher.load_state_dict(cast('Mapping[str, Any]', state))
+        # Not copied: the tensors are held already.
+        teacher.load_state_dict(cast('Mapping[str, Any]', state), assign=True)
         return teacher
 
     def _load_from_state_dict(
@@ -116,6 +117,7 @@ class Memory(nn.Module):
             if key.startswith(prefix) and name != 'round':
                 self.register_buffer(name, value.to(device))
         super()._load_from_state_dict(state_dict, prefix, *rest, **more)
+        self.held_round = int(cast('Tensor', self.round))
 
 
 def recordable(values: Tensor, head: str, network: Any) -> Tensor:

@@ -7,7 +7,7 @@ from itertools import accumulate
 
 from mtl_training.criteria import Criterion
 from mtl_training.regimes.contract import Round, Stage
-from mtl_training.regimes.rounds import RememberingRegime, RoundsRegime
+from mtl_training.regimes.rounds import LAMBDA_A, LAMBDA_S, RememberingRegime, RoundsRegime
 
 
 class _OneWay(RoundsRegime):
@@ -71,10 +71,49 @@ class LwfRegime(_OneWay, RememberingRegime):
 
     The tasks that had their turn are recorded once, when the next one begins; those to come have
     nothing to remember yet.
+
+    :param tasks: The names of all tasks.
+    :param criteria: What each of them fits.
+    :param order: The tasks in the order of their rounds; captions first if not given.
+    :param round_iterations: Length of the rounds; those that are not given share the rest evenly.
+    :param lambda_A: As of :class:`RememberingRegime`, like what follows.
     """
+
+    def __init__(
+        self,
+        tasks: Sequence[str],
+        criteria: Mapping[str, Criterion] | None = None,
+        *,
+        order: Sequence[str] | None = None,
+        round_iterations: Mapping[str, int] | None = None,
+        lambda_A: float = LAMBDA_A,
+        lambda_S: float = LAMBDA_S,
+        own_weight: Mapping[str, float] | None = None,
+        temperature: float = 2.0,
+        distance: str = 'kd',
+        kd_t2: bool = False,
+        memory: str = 'auto',
+    ) -> None:
+        RememberingRegime.__init__(
+            self,
+            tasks,
+            criteria,
+            temperature=temperature,
+            distance=distance,
+            kd_t2=kd_t2,
+            memory=memory,
+            order=order,
+            round_iterations=round_iterations,
+            lambda_A=lambda_A,
+            lambda_S=lambda_S,
+            own_weight=own_weight,
+        )
 
     def _has_memory(self, this: Round) -> bool:
         return this.number > 0
+
+    def _remembering(self) -> Sequence[str]:
+        return self.order[1:]
 
     def _others(self, task: str) -> list[str]:
         return list(self.order[: self.order.index(task)])

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from itertools import accumulate
 from typing import Any, cast
 
+from mtl_perception.network.config import CLIP_KINDS, NetworkConfig
 from mtl_training.criteria import Criterion
 from mtl_training.criteria.caption import CaptionCriterion
 from mtl_training.data.sample import Batch
@@ -38,8 +39,6 @@ class RoundsRegime(Regime):
     :param own_weight: Share of the own loss on the data of single tasks, in place of both.
     :raises ValueError: If a setting is out of range or names no task.
     """
-
-    remembers = False  # whether a round asks for what the other tasks said when it began
 
     def __init__(
         self,
@@ -182,6 +181,29 @@ class RememberingRegime(RoundsRegime):
         self.memory = Memory()
         self._network: list[nn.Module] = []  # a list, for it to be no submodule
 
+    def check(self, network: NetworkConfig, varies: Mapping[str, bool]) -> None:
+        """Check that all tasks look at clips of one trunk, and that records can be kept."""
+        for task in self.tasks:
+            if (kind := network.tasks[task].kind) not in CLIP_KINDS:
+                raise ValueError(
+                    f"regimes that remember are for tasks of clips, task '{task}' is of {kind}."
+                )
+        if len(trunks := sorted({network.tasks[task].trunk for task in self.tasks})) > 1:
+            raise ValueError(
+                'the tasks must read the same trunk to look at the same clips, as regimes that '
+                f'remember ask of them, got the trunks {trunks}.'
+            )
+        for task in self._remembering():
+            if self._kind == 'records' and varies[task]:
+                raise ValueError(
+                    f"memory must be 'snapshot' or 'auto' where training samples vary, as those "
+                    f"of task '{task}' do, got 'records'."
+                )
+
+    def _remembering(self) -> Sequence[str]:
+        """Return the tasks on whose data others are remembered."""
+        return self.order
+
     def begin(self, iteration: int, recorder: Recorder) -> None:
         """Take note, when a round begins, of what the other tasks say of its data."""
         self._network = [recorder.network]
@@ -191,13 +213,7 @@ class RememberingRegime(RoundsRegime):
         if not self._has_memory(this):
             self.memory.forget()
             return
-        varies = self._kind != 'snapshot' and recorder.varies(this.task)
-        if self._kind == 'records' and varies:
-            raise ValueError(
-                f"memory must be 'snapshot' or 'auto' where training samples vary, as those of "
-                f"task '{this.task}' do, got 'records'."
-            )
-        if varies or self._kind == 'snapshot':
+        if self._kind == 'snapshot' or recorder.varies(this.task):
             self.memory.take_snapshot(this.number, recorder)
         else:
             self.memory.record(this.number, this.task, self._others(this.task), recorder)

@@ -90,5 +90,7 @@ def test_a_width_of_nothing_is_refused() -> None:
 
 
 def test_an_unknown_backbone_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"Unknown backbone 'vit'; known backbones: \['resnet3d"):
+    with pytest.raises(
+        ValueError, match=r"Unknown backbone 'vit'; known backbones: \['c3d', 'resnet3d"
+    ):
         build_backbone('vit', depth=18, width=4)

@@ -27,7 +27,7 @@ class ToyClips:
         self, task, split, *, num_clips: int = 24, num_frames, clip_seconds, size, slow_sec=0.0,
         steady=False,
     ) -> None:  # fmt: skip
-        self._steady = steady
+        self._steady, self.varies = steady, not steady
         self.task, self.labels = task, LABELS
         self._split, self._num_clips, self._slow_sec = split, num_clips, slow_sec
         self._num_frames, self._size = num_frames, size

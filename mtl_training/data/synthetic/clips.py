@@ -144,6 +144,11 @@ class SyntheticClips(torch.utils.data.Dataset[ClipSample]):
         rng = np.random.default_rng(int(torch.randint(2**62, ()).item()))
         return augmented(frames, rng, may_mirror=may_mirror)
 
+    @property
+    def varies(self) -> bool:
+        """Tell whether clips are others whenever they are asked for."""
+        return self.augment
+
     def counts(self) -> list[int]:
         """Return the number of clips of each label."""
         return np.bincount(self._targets, minlength=len(self.labels)).tolist()

@@ -156,6 +156,14 @@ class VideoClips:
             return frames, False
         return self._augmentation(frames, crop=self._crop, may_mirror=may_mirror)
 
+    @property
+    def varies(self) -> bool:
+        """Tell whether clips are others whenever they are asked for: in training, mostly."""
+        if self._augmentation is not None:
+            return True
+        # Where there is one frame alone, no window can be another.
+        return self.split == 'train' and any(facts.num_frames > 1 for facts in self.facts)
+
     def describe(self, index: int) -> str:
         """Return the file of a clip, and which part of it the clip is, if it is one."""
         number, count = self._parts[index]

@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any
 
+from mtl_perception.network import NetworkConfig, TaskConfig, TrunkConfig
+from mtl_perception.network.config import PreprocessingConfig
 from mtl_training.criteria.caption import CaptionCriterion
 from mtl_training.criteria.classification import ClassificationCriterion
 from mtl_training.data.sample import ClipBatch
@@ -18,6 +20,7 @@ from torch.nn.functional import normalize
 # -- Two disjoint data sets of one toy world: one factor of x is a class, the other a sentence --
 
 TASKS = ('action', 'caption')
+SQUARE = PreprocessingConfig(resize=(64, 64))
 NUM_CLASSES, NUM_SENTENCES, SIZE, SENTENCE_DIM = 6, 6, 16, 8
 
 
@@ -348,10 +351,32 @@ def test_a_copy_of_the_network_is_kept_where_samples_vary() -> None:
     regime = prepared('distilling', world)
     regime.begin(0, world.recorder(network))
     assert all(name.startswith('snapshot/') for name in regime.memory.names)
-    with pytest.raises(
-        ValueError, match=r"memory must be 'snapshot' or 'auto' where .* 'caption' do"
-    ):
-        prepared('distilling', world, memory='records').begin(0, world.recorder(network))
+
+
+def test_records_of_samples_that_vary_are_refused_before_anything_is_trained() -> None:
+    network = NetworkConfig(
+        trunks={'clip': TrunkConfig()},
+        tasks={'action': TaskConfig(labels=('a',)), 'caption': TaskConfig(kind='caption')},
+    )
+    regime = prepared('distilling', ToyWorld(0), memory='records')
+    regime.check(network, dict.fromkeys(TASKS, False))
+    with pytest.raises(ValueError, match=r"memory must be .* those of task 'action' do"):
+        regime.check(network, {'action': True, 'caption': False})
+    # Captions come first: nothing is remembered of them.
+    one_way = prepared('lwf', ToyWorld(0), memory='records')
+    one_way.check(network, {'action': False, 'caption': True})
+
+
+def test_people_in_frames_can_not_be_remembered() -> None:
+    network = NetworkConfig(
+        trunks={'frame': TrunkConfig(backbone='resnet2d', preprocessing=SQUARE)},
+        tasks={
+            'action': TaskConfig(kind='detection', trunk='frame'),
+            'caption': TaskConfig(kind='keypoints', trunk='frame'),
+        },
+    )
+    with pytest.raises(ValueError, match="for tasks of clips, task 'action' is of detection"):
+        prepared('distilling', ToyWorld(0)).check(network, dict.fromkeys(TASKS, False))
 
 
 def test_the_first_round_can_do_without_a_memory() -> None:
