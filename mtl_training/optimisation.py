@@ -122,7 +122,7 @@ class Plateau:
 
     def update(self, loss: float, config: OptimiserConfig) -> None:
         """Take in the loss of a validation."""
-        if self.lowest is None or loss < self.lowest * (1 - 1e-4):
+        if self.lowest is None or loss < self.lowest - 1e-4 * abs(self.lowest):
             self.lowest, self.bad = loss, 0
             return
         self.bad += 1

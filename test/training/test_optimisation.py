@@ -10,6 +10,7 @@ from mtl_training.optimisation import (
     build_optimiser,
     freeze_stages,
     learning_rate,
+    Plateau,
     set_train_mode,
 )
 import pytest
@@ -100,3 +101,18 @@ def test_norms_that_a_sharing_method_adds_have_no_statistics_to_keep() -> None:
     norms = [m for m in mtan.modules() if isinstance(m, nn.BatchNorm3d)]
     assert {norm.training for norm in norms} == {True, False}
     assert all(norm.training == (id(norm) not in of_backbone) for norm in norms)
+
+
+@pytest.mark.parametrize('start', [2.0, 0.0, -2.0])
+def test_on_a_plateau_losses_of_any_sign_must_fall_by_a_little(start) -> None:
+    config = OptimiserConfig(schedule='plateau', patience=1, gamma=0.5)
+    fallen, stands = Plateau(), Plateau()
+    for step in range(6):
+        fallen.update(start - 0.001 * step, config)
+        stands.update(start - 1e-6 * abs(start) * step, config)
+    assert (fallen.factor, fallen.lowest) == (1, start - 0.005)
+    assert (stands.factor, stands.lowest) == (0.25, start)
+    rising = Plateau()
+    for step in range(3):
+        rising.update(start + 0.0001 * abs(start) * step + 0.00001 * step, config)
+    assert (rising.factor, rising.lowest) == (0.5, start)
