@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -60,13 +60,16 @@ def judge(
     if kind == 'caption':
         assert targets is not None, 'a data set of captions has targets'
         result.losses[task] = float(caption_losses(outputs, targets[labels]).mean())
-        truths = [dataset.truths(i) for i in indices.tolist()]  # type: ignore[attr-defined]
+        truths = [
+            _truths_of(dataset, index, label)
+            for index, label in zip(indices.tolist(), labels.tolist())
+        ]
         result.captions[task] = _caption_figures(outputs, targets, truths)
         return
     answers = labels if targets is None else targets[labels]
     result.losses[task] = float(sample_losses(outputs, answers).mean())
     if targets is not None:
-        result.multilabel[task] = _multilabel_figures(outputs, indices, dataset)
+        result.multilabel[task] = _multilabel_figures(outputs, labels, dataset)
         return
     result.confusions[task] = ConfusionMatrix(dataset.labels)
     result.confusions[task].update(outputs.argmax(1), labels)
@@ -74,24 +77,35 @@ def judge(
     videos = [video_of(i) for i in indices.tolist()] if video_of else []
     if len(set(videos)) < len(videos):
         result.videos[task] = {
-            'accuracy': video_accuracy(outputs, labels, videos),
+            # A clip of which nothing is known has no say.
+            'accuracy': video_accuracy(outputs.nan_to_num(), labels, videos),
             'clip_accuracy': result.confusions[task].accuracy,
             'videos': len(set(videos)),
             'clips': len(videos),
         }
 
 
-def _caption_figures(outputs: Tensor, targets: Tensor, truths: list[Any]) -> dict[str, Any]:
-    if not outputs.isfinite().all():
-        # As with labels, where NaN is some wrong answer: the worst there is, and no error.
-        outputs = torch.zeros_like(outputs)
-    figures = caption_figures(outputs.numpy(), targets.float().cpu().numpy(), truths)
+def _truths_of(dataset: Any, index: int, label: int) -> Sequence[int]:
+    truths: Sequence[int] = dataset.truths(index)
+    # What stands in for a damaged clip shows something else, of which one sentence is known.
+    return truths if label in truths else (label,)
+
+
+def _caption_figures(
+    outputs: Tensor, targets: Tensor, truths: Sequence[Sequence[int]]
+) -> dict[str, Any]:
+    outputs, targets = outputs.clone(), targets.float().cpu()
+    for row in (~outputs.isfinite().all(1)).nonzero().flatten().tolist():
+        # A wrong answer, as with labels, and no error: far from the truth, so that it ranks last.
+        outputs[row] = -targets[list(truths[row])].mean(0)
+    figures = caption_figures(outputs.numpy(), targets.numpy(), truths)
     return {**figures, 'score': (figures['r1'] + figures['r5'] + figures['r10']) / 3}
 
 
-def _multilabel_figures(outputs: Tensor, indices: Tensor, dataset: Any) -> dict[str, Any]:
-    positives = torch.as_tensor(dataset.positives)[indices]
-    ignored = torch.as_tensor(dataset.ignored)[indices]
+def _multilabel_figures(outputs: Tensor, labels: Tensor, dataset: Any) -> dict[str, Any]:
+    # The rows of what the clips show: of one that stands in for a damaged one, its own.
+    positives = torch.as_tensor(dataset.positives)[labels]
+    ignored = torch.as_tensor(dataset.ignored)[labels]
     scores = outputs.softmax(1).nan_to_num()
     found = mean_average_precision(scores, positives, ignored)
     eleven = mean_average_precision(scores, positives, ignored, interpolation='eleven_points')
