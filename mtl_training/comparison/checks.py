@@ -7,10 +7,12 @@ from dataclasses import replace
 from mtl_perception.network.config import NetworkConfig
 from mtl_perception.network.multitask import MultiTaskNetwork
 from mtl_training.config import TrainingConfig
+from mtl_training.criteria import CRITERIA
 from mtl_training.initial_weights import initialise
 from mtl_training.regimes import build_regime
 from mtl_training.weighting import build_weighting
 from mtl_training.weighting.merging import merges_tasks
+from mtl_training.weighting.positive_losses import check_signs
 import torch
 
 PLACEHOLDERS = ('label', 'other label')  # what the labels are, only the data sets know
@@ -31,6 +33,8 @@ class MethodChecks:
         """
         tasks, method = list(config.network.tasks), config.weighting
         weighting = build_weighting(method.name, tasks, **method.settings)
+        criteria = {task: CRITERIA[facts.kind] for task, facts in config.network.tasks.items()}
+        check_signs(weighting, method.name, criteria)
         merges_tasks(config.merge_tasks, weighting, method.name)
         regime = build_regime(config.regime.name, tasks, **config.regime.settings)
         regime.stages(config.iterations)

@@ -12,6 +12,7 @@ class Criterion(nn.Module):
 
     figure = 'accuracy'  # what :meth:`fit` returns; larger is better
     kind = 'classification'  # or 'regression', of squared errors: what weightings ask for
+    may_be_negative = False  # its loss, which not every weighting can weigh
 
     def __init__(self) -> None:
         super().__init__()

@@ -24,6 +24,8 @@ class AutomaticWeighting(LossWeighting):
         are learned as published either way.
     """
 
+    needs_positive_losses = True
+
     def __init__(self, tasks: Sequence[str], *, normalise: bool = True) -> None:
         super().__init__(tasks, normalise=normalise)
         self.log_variances = TaskLogarithms(self.tasks)

@@ -75,10 +75,15 @@ class Weighting(nn.Module):
     separate_graphs = False  # every task's loss has its own graph, nothing is merged
     uses_upcoming_batch = False  # StepContext.upcoming_losses is there
     uses_losses_after = False  # after_step() is called
+    needs_positive_losses = False  # its formula has no sense, or no minimum, with others
 
     def __init__(self, tasks: Sequence[str]) -> None:
         super().__init__()
         self.tasks = tuple(tasks)
+
+    def needs_positive_loss(self, task: str) -> bool:
+        """Tell whether the loss of a task must never be negative."""
+        return self.needs_positive_losses
 
     def prepare(self, num_samples: Mapping[str, int]) -> None:
         """Learn the sizes of the training sets, once, before the first step and any resume."""

@@ -37,6 +37,7 @@ class DBMTLWeighting(TrackingWeighting):
     """
 
     growing_buffers = ('means',)
+    needs_positive_losses = True
 
     def __init__(
         self,

@@ -24,6 +24,7 @@ class DWAWeighting(LossWeighting):
     :param temperature: The higher, the more equal the weights.
     """
 
+    needs_positive_losses = True
     _max_rate = 1e4  # beyond it a weight is that of one task alone anyway
 
     sums: Tensor  # float32 [tasks], of the losses in the present interval

@@ -26,6 +26,7 @@ class FAMOWeighting(LossWeighting):
     """
 
     uses_losses_after = True
+    needs_positive_losses = True
 
     logits: Tensor  # float32 [tasks]
 

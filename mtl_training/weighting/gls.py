@@ -18,6 +18,8 @@ class GLSWeighting(LossWeighting):
         in proportion to ``1 / L``.
     """
 
+    needs_positive_losses = True
+
     def log_factors(self, present: Present) -> Tensor:
         """Return the logarithms of ``GLS / (K L)``."""
         logs = present.means.clamp(min=LOSS_FLOOR).log()

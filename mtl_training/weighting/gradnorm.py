@@ -32,6 +32,7 @@ class GradNormWeighting(Weighting):
     """
 
     separate_graphs = True
+    needs_positive_losses = True
     _floor = 1e-3
 
     factors: Tensor  # float32 [tasks], the weights; their sum is the number of tasks

@@ -20,6 +20,8 @@ class IMTLLWeighting(LossWeighting):
         learned as published either way.
     """
 
+    needs_positive_losses = True
+
     def __init__(self, tasks: Sequence[str], *, normalise: bool = True) -> None:
         super().__init__(tasks, normalise=normalise)
         self.log_scales = TaskLogarithms(self.tasks)

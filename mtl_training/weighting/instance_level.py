@@ -46,6 +46,8 @@ class InstanceLevelWeighting(Weighting):
         which only the rows of a batch travel.
     """
 
+    needs_positive_losses = True
+
     def __init__(
         self,
         tasks: Sequence[str],

@@ -40,7 +40,7 @@ class LossWeighting(Weighting):
 
     :param tasks: The names of all tasks.
     :param normalise: Scale the factors to a sum of the number of tasks present; False leaves them
-        as published. A task whose loss is at most 1e-8 is done: it has the factor 1, and the
+        as published. A task whose loss is within 1e-8 of 0 is done: it has the factor 1, and the
         others sum to their number, lest it takes all where factors go with ``1 / L``. This fixes
         the sum, not the length of the gradient: there a small loss makes the whole step short.
     """
@@ -89,7 +89,7 @@ def mean_losses(losses: Losses) -> Tensor:
 
 def _normalised(logs: Tensor, means: Tensor) -> Tensor:
     """Return factors of given logarithms that sum to their number, and 1 for losses of nothing."""
-    done = means <= LOSS_FLOOR
+    done = means.abs() <= LOSS_FLOOR  # one below 0 has a way to go
     # The softmax survives factors that would overflow by themselves; NaN if all are done.
     scaled = (~done).sum() * logs.masked_fill(done, -math.inf).softmax(0)
     return torch.where(done, 1.0, scaled)

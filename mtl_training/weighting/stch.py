@@ -31,6 +31,8 @@ class STCHWeighting(LossWeighting):
     :param normalise: Scale the weights to a sum of the number of tasks present.
     """
 
+    needs_positive_losses = True  # but of tasks whose ideal is below 0
+
     sums: Tensor  # float32 [tasks], of the losses in the warm-up
     counts: Tensor  # int64 [tasks], their numbers
     ideal: Tensor  # float32 [tasks]
@@ -59,6 +61,10 @@ class STCHWeighting(LossWeighting):
         self.register_buffer('counts', torch.zeros(len(self.tasks), dtype=torch.int64))
         lowest = [float((ideal or {}).get(task, 0.0)) for task in self.tasks]
         self.register_buffer('ideal', torch.tensor(lowest), persistent=False)
+
+    def needs_positive_loss(self, task: str) -> bool:
+        """Tell whether the loss of a task must never be negative: not with an ideal below 0."""
+        return bool(self.ideal[self.tasks.index(task)] >= 0)
 
     def log_factors(self, present: Present) -> Tensor:
         """Return the logarithms of the derivatives, 0 in a warm-up."""

@@ -23,6 +23,8 @@ class UncertaintyWeighting(LossWeighting):
         are learned as published either way.
     """
 
+    needs_positive_losses = True
+
     def __init__(
         self, tasks: Sequence[str], *, cls_factor: bool = False, normalise: bool = True
     ) -> None:
