@@ -107,7 +107,10 @@ class Watchdog:
         topics = [
             name
             for name, types in self._node.get_topic_names_and_types()
-            if self._type_name in types and self._node.count_publishers(name)
+            if self._type_name in types
+            and self._node.count_publishers(name)
+            # Not what this node draws itself.
+            and not name.startswith(f'{self._node.get_fully_qualified_name()}/')
         ]
         if not topics:
             return ', and no topic carries images of this kind: is the camera driver running?'

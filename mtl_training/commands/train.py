@@ -73,4 +73,11 @@ def _print_summary(figures: Mapping[str, Any]) -> None:
     for split in ('val', 'test'):
         for task, accuracy in figures.get(split, {}).get('accuracy', {}).items():
             table.add_row(f'{split} {task}', f'{accuracy:.1%}')
+        for task, row in figures.get(split, {}).get('captions', {}).items():
+            recalls = ', '.join(f'R@{k} {row[f"r{k}"]:.1%}' for k in (1, 5, 10))
+            table.add_row(f'{split} {task}', f'{recalls} of {row["pool"]} sentences')
+        for task, row in figures.get(split, {}).get('multilabel', {}).items():
+            table.add_row(
+                f'{split} {task}', 'no mAP' if row['map'] is None else f'mAP {row["map"]:.1%}'
+            )
     Console().print(table)

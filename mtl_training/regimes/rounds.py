@@ -54,10 +54,17 @@ class RoundsRegime(Regime):
     ) -> None:
         super().__init__(tasks, criteria)
         self.order = tuple(order) if order is not None else self._captions_first()
-        if sorted(self.order) != sorted(self.tasks) or len(self.tasks) < 2:
+        if len(self.tasks) < 2:
             raise ValueError(
-                f'order must name each of two or more tasks once, got {list(self.order)} for '
-                f'{list(self.tasks)}.'
+                f'turns need two or more tasks, got {list(self.tasks)}: for one, take the regime '
+                'joint.'
+            )
+        for task in self.order:
+            if task not in self.tasks:
+                raise ValueError(f"order: no task '{task}'. {nearest(task, list(self.tasks))}")
+        if sorted(self.order) != sorted(self.tasks):
+            raise ValueError(
+                f'order must name each task once, got {list(self.order)} for {list(self.tasks)}.'
             )
         if epochs_per_round < 1:
             raise ValueError(f'epochs_per_round must be at least 1, got {epochs_per_round}.')

@@ -238,7 +238,8 @@ def test_fine_tuning_gives_each_task_one_round_with_a_schedule_of_its_own() -> N
 @pytest.mark.parametrize(
     ('name', 'settings', 'message'),
     [
-        ('alternating', {'order': ['action']}, 'order must name each of two or more tasks once'),
+        ('alternating', {'order': ['action']}, 'order must name each task once'),
+        ('lwf', {'order': ['action', 'captoin']}, "no task 'captoin'. Did you mean 'caption'"),
         ('alternating', {'epochs_per_round': 0}, 'epochs_per_round must be at least 1, got 0'),
         (
             'alternating',
