@@ -8,6 +8,7 @@ from mtl_perception.ros.messages import CAPTION_TOPIC
 from mtl_perception.runtime.engine import Engine
 from mtl_perception.runtime.sentence_keeper import SentenceKeeper
 from mtl_perception.sentences.sentence_list import SentenceList
+from mtl_perception.sentences.user_files import user_cache
 from rclpy.node import Node
 
 
@@ -23,7 +24,13 @@ class CaptionSentences:
         self._node, settings, logger = node, engine.caption_settings, node.get_logger()
         self._keeper = None
         if settings is not None:
-            self._keeper = SentenceKeeper(settings, path, tell=logger.info, warn=logger.warning)
+            self._keeper = SentenceKeeper(
+                settings,
+                path,
+                tell=logger.info,
+                warn=logger.warning,
+                cache_dir=None if (folder := user_cache()) is None else folder / 'sentences',
+            )
             if not path:
                 logger.warning(self._silence())
         elif path:
@@ -56,6 +63,8 @@ class CaptionSentences:
         listed, level, message = keeper.listed, OK, 'sentences to choose from are there'
         if keeper.trouble:
             level, message = WARN, keeper.trouble
+        elif listed is None and keeper.awaited:
+            message = f"the sentences of '{keeper.awaited}' are being embedded"
         elif listed is None:
             level, message = WARN, self._silence()
         count = 0 if listed is None else len(listed.sentences)

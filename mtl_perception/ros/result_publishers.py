@@ -59,13 +59,14 @@ class ResultPublishers:
         """Publish what was said at one moment."""
         for recognition in results.recognitions:
             self._by_task[recognition.task].publish(recognition_msg(recognition))
-        if results.caption is not None and self._caption is not None:
-            self._caption.publish(caption_msg(results.caption))
         if results.people is not None:
             if self._poses is not None:
                 self._poses.publish(poses_msg(results.people))
             if self._activities is not None:
                 self._activities.publish(activities_msg(results.people))
+        # Last: its words come from a user's file, and where people are matters more.
+        if results.caption is not None and self._caption is not None:
+            self._caption.publish(caption_msg(results.caption))
         assert results.frame is not None
         now_ns = self._node.get_clock().now().nanoseconds
         statistics.stamp_ms.add((now_ns - results.frame.stamp_ns) * 1e-6)

@@ -13,6 +13,7 @@ from typing import TypeVar
 
 from mtl_perception.sentences.embedded import FileEncoder
 from mtl_perception.sentences.encoder import check_sentences, OnProgress, SentenceEncoder
+from mtl_perception.sentences.user_files import user_path
 import numpy as np
 
 T = TypeVar('T')
@@ -45,7 +46,7 @@ def encode_cached(
     # What is read from a file need not be kept in another one.
     cache = None
     if cache_dir is not None and distinct and not isinstance(encoder, FileEncoder):
-        cache = _Cache(Path(cache_dir).expanduser(), encoder)
+        cache = _Cache(user_path(cache_dir), encoder)
     known = cache.read(distinct) if cache else {}
     # The groups, too, have sentences of like length.
     missing = sorted((s for s in distinct if s not in known), key=len)

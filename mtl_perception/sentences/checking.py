@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 import os
-from pathlib import Path
 
 from mtl_perception.sentences.encoder import EncoderError, SentenceEncoder
 from mtl_perception.sentences.model_folder import find_model, INSTALL
 from mtl_perception.sentences.reading import read_sentence_list
 from mtl_perception.sentences.sentence_file import SUFFIXES
 from mtl_perception.sentences.text_file import parse_sentences, read_text
+from mtl_perception.sentences.user_files import user_path
 
 
 def check_sentence_list(path: str | os.PathLike[str], encoder: SentenceEncoder) -> None:
@@ -22,7 +22,7 @@ def check_sentence_list(path: str | os.PathLike[str], encoder: SentenceEncoder) 
     :raises EncoderError: If the encoder is needed and is not on this machine.
     :raises ValueError: Naming the file, and the reason why there is no list in it.
     """
-    path = Path(path).expanduser()
+    path = user_path(path)
     if path.suffix in SUFFIXES or encoder.config.name == 'files':
         # Nothing is embedded, so that reading it takes no longer than checking it.
         read_sentence_list(path, encoder)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cached_property
 import hashlib
-from pathlib import Path
 
 from mtl_perception.network.captions import EncoderConfig
 from mtl_perception.sentences.encoder import check_sentences, EncoderError, OnProgress
 from mtl_perception.sentences.sentence_file import read_sentence_file
 from mtl_perception.sentences.sentence_list import SentenceList
+from mtl_perception.sentences.user_files import user_path
 import numpy as np
 
 
@@ -66,7 +66,7 @@ class FileEncoder:
 
     @cached_property
     def _listed(self) -> SentenceList:
-        path = Path(self.config.model).expanduser()
+        path = user_path(self.config.model)
         if not path.exists():
             raise EncoderError(
                 f"encoder.model '{path.absolute()}' is not there: copy the file of embeddings to "

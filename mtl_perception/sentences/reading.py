@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
 from mtl_perception.sentences.caching import encode_cached
 from mtl_perception.sentences.encoder import EncoderError, OnProgress, SentenceEncoder
 from mtl_perception.sentences.sentence_file import read_sentence_file, SUFFIXES
 from mtl_perception.sentences.sentence_list import SentenceList
 from mtl_perception.sentences.text_file import MAX_SENTENCES, parse_sentences, read_text
+from mtl_perception.sentences.user_files import user_path
+
+# More than as many sentences as a list may have take, with 2048 numbers in double precision each.
+_MAX_MEGABYTES = 2000
 
 
 def read_sentence_list(
@@ -29,9 +32,9 @@ def read_sentence_list(
     :raises EncoderError: If the encoder is needed and is not on this machine.
     :raises ValueError: Naming the file, and the reason why there is no list in it.
     """
-    path = Path(path).expanduser()
+    path = user_path(path)
     if path.suffix in SUFFIXES:
-        listed = read_sentence_file(path)
+        listed = read_sentence_file(path, _MAX_MEGABYTES)
         try:
             _check_embedded(listed, encoder)
         except ValueError as error:
@@ -58,9 +61,9 @@ def _check_embedded(listed: SentenceList, encoder: SentenceEncoder) -> None:
         raise ValueError(
             f'has embeddings of {listed.dim} numbers, the captions have {encoder.dim}; {advice}'
         )
-    if not listed.identity:
+    kind = listed.identity.strip().partition(' ')[0]
+    if not kind:
         return
-    kind = listed.identity.split(maxsplit=1)[0]
     if kind != encoder.config.name:
         raise ValueError(
             f"was embedded by the encoder '{kind}', the captions need '{encoder.config.name}'; "

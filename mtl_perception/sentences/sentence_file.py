@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from io import BytesIO
 import json
 import os
 from pathlib import Path
+from reprlib import repr as short_repr
+from tokenize import TokenError
 
 from mtl_perception.atomic_file import write_atomically
 from mtl_perception.sentences.encoder import unit_rows
 from mtl_perception.sentences.sentence_list import SentenceList
-from mtl_perception.sentences.text_file import read_text, split_lines
+from mtl_perception.sentences.text_file import MAX_LENGTH, read_text, split_lines
+from mtl_perception.sentences.user_files import read_regular_file, user_path
 import numpy as np
-from safetensors import safe_open, SafetensorError
+from safetensors import SafetensorError
 from safetensors.numpy import save
+from safetensors.torch import load
 
 SUFFIXES = ('.safetensors', '.npy')
 _TENSOR = 'embeddings'
@@ -20,6 +25,9 @@ _SENTENCES, _ENCODER = 'sentences', 'encoder'
 # Readers of safetensors refuse a header of more than 100 MB.
 _MAX_HEADER = 90_000_000
 _MAX_TEXT_MEGABYTES = 1000
+_MAX_MEGABYTES = 20_000
+# What comes of a damaged header, which is parsed as Python.
+_DAMAGED = (MemoryError, OverflowError, RecursionError, TokenError, TypeError, ValueError)
 
 
 def write_sentence_file(path: str | os.PathLike[str], listed: SentenceList) -> None:
@@ -44,21 +52,24 @@ def write_sentence_file(path: str | os.PathLike[str], listed: SentenceList) -> N
     write_atomically(Path(path), save({_TENSOR: embeddings}, metadata))
 
 
-def read_sentence_file(path: str | os.PathLike[str]) -> SentenceList:
+def read_sentence_file(
+    path: str | os.PathLike[str], max_megabytes: float = _MAX_MEGABYTES
+) -> SentenceList:
     """
     Read sentences and their embeddings; of a sentence that is there more than once, the first.
 
     :param path: A ``.safetensors`` file as :func:`write_sentence_file` writes it; or a ``.npy``
         file, ``[n, E]``, with a ``.txt`` file beside it whose line i is the sentence of row i.
+    :param max_megabytes: A larger file is refused; all of it is read into the memory.
     :return: The embeddings as unit rows.
     :raises ValueError: Naming the file and the reason.
     """
-    path = Path(path).expanduser()
+    path = user_path(path)
     try:
         if path.suffix == '.safetensors':
-            sentences, embeddings, identity = _read_safetensors(path)
+            sentences, embeddings, identity = _read_safetensors(path, max_megabytes)
         elif path.suffix == '.npy':
-            sentences, embeddings, identity = *_read_npy(path), ''
+            sentences, embeddings, identity = *_read_npy(path, max_megabytes), ''
         else:
             raise ValueError(f'must end in one of {SUFFIXES}.')
         _check(sentences, embeddings)
@@ -71,17 +82,19 @@ def read_sentence_file(path: str | os.PathLike[str]) -> SentenceList:
         raise ValueError(f"Sentence file '{path}': {error}") from error
 
 
-def _read_safetensors(path: Path) -> tuple[list[str], np.ndarray, str]:
+def _read_safetensors(path: Path, max_megabytes: float) -> tuple[list[str], np.ndarray, str]:
+    content = read_regular_file(path, max_megabytes)
     try:
-        with safe_open(path, framework='pt') as file:
-            metadata = file.metadata() or {}
-            if _SENTENCES not in metadata or _TENSOR not in file.keys():  # noqa: SIM118
-                raise ValueError(
-                    f"must have '{_SENTENCES}' in its metadata and a tensor '{_TENSOR}'."
-                )
-            embeddings = file.get_tensor(_TENSOR)
-    except (SafetensorError, OSError) as error:
+        tensors = load(content)
+    # A type of numbers that torch does not have is not found.
+    except (KeyError, SafetensorError) as error:
         raise ValueError(f'cannot be read ({error}).') from error
+    # The library gives the metadata of files alone; what it has loaded has a sound header.
+    end = 8 + int.from_bytes(content[:8], 'little')
+    metadata = json.loads(content[8:end]).get('__metadata__') or {}
+    if _SENTENCES not in metadata or _TENSOR not in tensors:
+        raise ValueError(f"must have '{_SENTENCES}' in its metadata and a tensor '{_TENSOR}'.")
+    embeddings = tensors[_TENSOR]
     try:
         sentences = json.loads(metadata[_SENTENCES])
     except (ValueError, RecursionError) as error:
@@ -93,13 +106,14 @@ def _read_safetensors(path: Path) -> tuple[list[str], np.ndarray, str]:
     return sentences, embeddings.float().numpy(), metadata.get(_ENCODER, '')
 
 
-def _read_npy(path: Path) -> tuple[list[str], np.ndarray]:
+def _read_npy(path: Path, max_megabytes: float) -> tuple[list[str], np.ndarray]:
+    content = BytesIO(read_regular_file(path, max_megabytes))
     try:
-        # Mapped, so that a damaged header can't ask for more memory than the file has.
-        embeddings = np.load(path, mmap_mode='r', allow_pickle=False)
-    except (EOFError, MemoryError, OSError, OverflowError, ValueError) as error:
+        # Not np.load(), which also opens archives and what has been pickled.
+        embeddings = np.lib.format.read_array(content, allow_pickle=False)
+    except _DAMAGED as error:
         raise ValueError(f'cannot be read as numbers ({error}).') from error
-    if not isinstance(embeddings, np.ndarray) or embeddings.dtype.kind not in 'fiu':
+    if embeddings.dtype.kind not in 'fiu':
         raise ValueError('must be one array of real numbers.')
     beside = path.with_suffix('.txt')
     try:
@@ -120,4 +134,22 @@ def _check(sentences: list[str], embeddings: np.ndarray) -> None:
         )
     for number, sentence in enumerate(sentences, 1):
         if not isinstance(sentence, str) or not sentence.strip():
-            raise ValueError(f'sentence {number} must not be blank, got {sentence!r}.')
+            raise ValueError(f'sentence {number} must not be blank, got {short_repr(sentence)}.')
+        _check_text(number, sentence)
+
+
+def _check_text(number: int, sentence: str) -> None:
+    """Refuse what no text file can hold, as whoever hears a caption could not either."""
+    length = len(' '.join(sentence.split()))
+    if length > MAX_LENGTH:
+        raise ValueError(
+            f'sentence {number} must have {MAX_LENGTH} characters at most, got {length}.'
+        )
+    if '\0' in sentence:
+        raise ValueError(f'sentence {number} must not have NUL, got {short_repr(sentence)}.')
+    try:
+        sentence.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(
+            f'sentence {number} must be text that UTF-8 can hold, got {short_repr(sentence)}.'
+        ) from error

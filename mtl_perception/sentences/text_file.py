@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from pathlib import Path
-import stat
+
+from mtl_perception.sentences.user_files import read_regular_file
 
 MAX_SENTENCES = 100_000
 MAX_LENGTH = 1000  # characters of a sentence
@@ -51,17 +52,7 @@ def read_text(path: Path, max_megabytes: float = _MAX_MEGABYTES) -> str:
 
     :raises ValueError: If it can't be read, is too large, or is no text in UTF-8.
     """
-    try:
-        status = path.stat()
-        if not stat.S_ISREG(status.st_mode):
-            raise ValueError('must be a regular file.')
-        if status.st_size > max_megabytes * 1e6:
-            raise ValueError(
-                f'must have {max_megabytes} megabytes at most, got {status.st_size / 1e6:.0f}.'
-            )
-        content = path.read_bytes()
-    except OSError as error:
-        raise ValueError(f'cannot be read: {error.strerror}.') from error
+    content = read_regular_file(path, max_megabytes)
     if b'\0' in content:
         raise ValueError('is a binary file: write sentences as text in UTF-8, one a line.')
     try:

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 import os
 from pathlib import Path
+import threading
+import time
 from typing import Any
 
 from caption_network import DIM, SENTENCES, write_caption_checkpoint
 from image_messages import SECOND
 from mtl_perception.ros.perception_node import PerceptionNode
+from mtl_perception.runtime import sentence_keeper
 from mtl_perception.sentences import SentenceList, write_sentence_file
 import numpy as np
 from perception import stamp_of, write_checkpoint
@@ -28,6 +31,13 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_caption_checkpoint(tmp_path_factory.mktemp('node') / 'captions.safetensors')
 
 
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return where embeddings are kept: nothing is left with the user."""
+    monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'cache'))
+    return tmp_path / 'cache' / 'mtl_perception' / 'sentences'
+
+
 @pytest.fixture
 def launch(
     start_node: Callable[..., Any], ros_node: Any, spin: Callable[..., Any], checkpoint: Path
@@ -38,6 +48,8 @@ def launch(
         settings = {'checkpoint': checkpoint, 'min_caption_score': -1.0, **parameters}
         scene = launch_scene(start_node, ros_node, spin, (), settings)
         scene.wait(lambda: 'Listening' in scene.process.output, 180.0)
+        if 'sentences' in parameters:  # they are embedded meanwhile
+            scene.wait(lambda: 'Captions are chosen from' in scene.process.output)
         return scene
 
     return launch_one
@@ -60,7 +72,9 @@ def candidates_of(message: Any) -> dict[str, float]:
     return {item.sentence: item.score for item in message.candidates}
 
 
-def test_a_caption_says_what_where_and_when(launch: Callable[..., Scene], path: Path) -> None:
+def test_a_caption_says_what_where_and_when(
+    launch: Callable[..., Scene], path: Path, cache: Path
+) -> None:
     scene = launch(sentences=path)
     start_ns = next(STARTS)
     last_ns = scene.camera.film(COLOURFUL, start_ns=start_ns)
@@ -75,6 +89,7 @@ def test_a_caption_says_what_where_and_when(launch: Callable[..., Scene], path: 
     assert message.sentence == message.candidates[0].sentence
     assert message.score == message.candidates[0].score
     scene.wait(lambda: scene.ears.status('captions', text='sentences to choose from are there'))
+    assert [*cache.glob('*.sqlite')]
     assert not scene.ears.actions
     assert scene.control.set('min_caption_score', 1) == (True, '')  # a whole number
     assert scene.control.set('top_k', 1) == (True, '')
@@ -134,10 +149,21 @@ def set_sentences(node: PerceptionNode, path: Path | str) -> Any:
     return result
 
 
+def wait_for_list(node: PerceptionNode) -> tuple[str, ...]:
+    """Return the sentences of a node once they are embedded."""
+    sentences, end_sec = node._sentences, time.monotonic() + 30
+    assert sentences is not None
+    while sentences.listed is None:
+        assert time.monotonic() < end_sec
+        time.sleep(0.005)
+    return sentences.listed.sentences
+
+
 @pytest.mark.parametrize(
     ('kind', 'reason'),
     [
         ('empty', 'holds no sentence: it is empty'),
+        ('pipe', 'must be a regular file'),
         ('missing', 'cannot be read'),
         ('size', 'has embeddings of 7 numbers, the captions have 16'),
     ],
@@ -150,27 +176,60 @@ def test_what_is_no_list_is_refused(
     kind: str,
     reason: str,
 ) -> None:
-    broken = tmp_path / ('size.safetensors' if kind == 'size' else f'{kind}.txt')
+    broken = tmp_path / (f'{kind}.txt' if kind in ('empty', 'missing') else f'{kind}.safetensors')
     if kind == 'empty':
         broken.write_text('')
+    elif kind == 'pipe':
+        os.mkfifo(broken)
     elif kind == 'size':
         write_sentence_file(broken, SentenceList(('one',), np.ones((1, 7), np.float32)))
     # What it is good for is known once there is a network.
     assert set_sentences(node, broken).successful
     assert node.trigger_configure() == TransitionCallbackReturn.FAILURE
     error = capfd.readouterr().err
-    assert f"Cannot configure: Sentence list '{broken}'" in error
+    assert 'Cannot configure: Sentence ' in error
+    assert f"'{broken}'" in error
     assert reason in error
     assert set_sentences(node, path).successful
     assert node.start()
+    assert wait_for_list(node) == SENTENCES
     refused = set_sentences(node, broken)
     assert not refused.successful
     assert reason in refused.reason
     assert node.get_parameter('sentences').value == str(path)
     assert node.parameters.sentences == str(path)
+    assert wait_for_list(node) == SENTENCES
+
+
+def test_a_home_that_is_not_there_is_refused(node: PerceptionNode, path: Path) -> None:
+    assert set_sentences(node, path).successful
+    assert node.trigger_configure() == TransitionCallbackReturn.SUCCESS
+    refused = set_sentences(node, '~nobody-of-this-name/list.txt')
+    assert not refused.successful
+    assert 'there is no such home folder' in refused.reason
+    assert wait_for_list(node) == SENTENCES
+
+
+def test_nobody_waits_for_sentences_to_be_embedded(
+    node: PerceptionNode, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    may_go, read = threading.Event(), sentence_keeper.read_sentence_list
+
+    def slow(*args: Any, **settings: Any) -> Any:
+        may_go.wait(60)
+        return read(*args, **settings)
+
+    monkeypatch.setattr(sentence_keeper, 'read_sentence_list', slow)
+    assert set_sentences(node, path).successful
+    assert node.trigger_configure() == TransitionCallbackReturn.SUCCESS
     assert node._sentences is not None
-    assert node._sentences.listed is not None
-    assert node._sentences.listed.sentences == SENTENCES
+    assert node._sentences.listed is None
+    (status,) = node._sentences.statuses('node')
+    assert status.message == f"the sentences of '{path}' are being embedded"
+    may_go.set()
+    assert wait_for_list(node) == SENTENCES
+    (status,) = node._sentences.statuses('node')
+    assert status.message == 'sentences to choose from are there'
 
 
 def test_an_encoder_that_is_not_there_is_refused(

@@ -15,6 +15,7 @@ from mtl_perception.network.captions import CaptionConfig, EncoderConfig
 from mtl_perception.runtime import sentence_keeper
 from mtl_perception.runtime.sentence_keeper import SentenceKeeper
 from mtl_perception.sentences import build_encoder, SentenceList, write_sentence_file
+from mtl_perception.sentences.hashed import HashedEncoder
 import numpy as np
 import pytest
 
@@ -29,10 +30,23 @@ class Bench:
         self.told: list[str] = []
         self.warned: list[str] = []
         self.keepers: list[SentenceKeeper] = []
+        self.cache_dir: Path | None = None
 
-    def keep(self, path: Path | str, config: CaptionConfig = CONFIG) -> SentenceKeeper:
-        keeper = SentenceKeeper(config, str(path), tell=self.told.append, warn=self.warned.append)
+    def begin(self, path: Path | str, config: CaptionConfig = CONFIG) -> SentenceKeeper:
+        keeper = SentenceKeeper(
+            config,
+            str(path),
+            tell=self.told.append,
+            warn=self.warned.append,
+            cache_dir=self.cache_dir,
+        )
         self.keepers.append(keeper)
+        return keeper
+
+    def keep(self, path: Path | str) -> SentenceKeeper:
+        """Begin and wait until the first list is there."""
+        keeper = self.begin(path)
+        wait_for(lambda: not keeper.awaited)
         return keeper
 
 
@@ -87,10 +101,11 @@ def test_no_path_is_no_list(bench: Bench) -> None:
 
 def test_a_list_changes_with_its_file(bench: Bench, path: Path) -> None:
     keeper = bench.keep(path)
+    assert bench.told == [f"Captions are chosen from 4 sentences of '{path}' now"]
     rewrite(path, 'a dog barks\n')
     wait_for(lambda: sentences_of(keeper) == ('a dog barks',))
-    wait_for(lambda: bench.told)
-    assert bench.told == [f"Captions are chosen from 1 sentences of '{path}' now"]
+    wait_for(lambda: bench.told[1:])
+    assert bench.told[1:] == [f"Captions are chosen from 1 sentences of '{path}' now"]
     assert not bench.warned
 
 
@@ -140,6 +155,9 @@ def broken_list(kind: str, folder: Path) -> Path:
         path.write_bytes(b'\0\1\2')
     elif kind == 'folder':
         path.mkdir()
+    elif kind.startswith('pipe'):
+        path = folder / kind
+        os.mkfifo(path)
     elif kind == 'no word':
         path.write_text('???')
     elif kind == 'size':
@@ -154,6 +172,9 @@ BROKEN = {
     'blank': 'holds no sentence: all of its 3 lines',
     'binary': 'is a binary file',
     'folder': 'must be a regular file',
+    'pipe.txt': 'must be a regular file',
+    'pipe.npy': 'must be a regular file',
+    'pipe.safetensors': 'must be a regular file',
     'no word': 'must have a word each',
     'size': 'has embeddings of 7 numbers, the captions have 16',
 }
@@ -164,8 +185,9 @@ def test_what_is_no_list_is_refused_with_the_reason(
     bench: Bench, path: Path, tmp_path: Path, kind: str, reason: str
 ) -> None:
     broken = broken_list(kind, tmp_path)
-    with pytest.raises(ValueError, match=reason):
-        bench.keep(broken)
+    if kind != 'no word':  # which only embedding tells
+        with pytest.raises(ValueError, match=reason):
+            bench.begin(broken)
     keeper = bench.keep(path)
     with pytest.raises(ValueError, match=reason):
         keeper.change(str(broken), patience_sec=30)
@@ -195,11 +217,11 @@ def test_an_encoder_that_is_not_there_is_refused_with_how_to_get_it(
 ) -> None:
     if hidden:
         monkeypatch.setitem(sys.modules, hidden, None)
-    keeper = bench.keep('', config)
+    keeper = bench.begin('', config)
     with pytest.raises(ValueError, match=reason):
         keeper.change(str(path), patience_sec=0)
     with pytest.raises(ValueError, match=reason):
-        bench.keep(path, config)
+        bench.begin(path, config)
 
 
 class SlowReader:
@@ -256,3 +278,136 @@ def test_closing_does_not_wait_for_the_rest_of_a_list(
     keeper.change(str(path), patience_sec=0.05)
     keeper.close()
     assert not keeper._thread.is_alive()
+
+
+@pytest.mark.parametrize('name', ['list.txt', 'list.npy', 'list.safetensors'])
+def test_a_home_that_is_not_there_is_refused_with_the_path(
+    bench: Bench, path: Path, name: str
+) -> None:
+    nowhere = f'~nobody-of-this-name/{name}'
+    with pytest.raises(ValueError, match=f"'{nowhere}' cannot be found: there is no such home"):
+        bench.begin(nowhere)
+    keeper = bench.keep(path)
+    with pytest.raises(ValueError, match=f"'{nowhere}' cannot be found: there is no such home"):
+        keeper.change(nowhere, patience_sec=30)
+    assert sentences_of(keeper) == SENTENCES
+
+
+def test_an_encoder_in_a_home_that_is_not_there_is_refused(bench: Bench, path: Path) -> None:
+    for name in ('files', 'sentence_transformers'):
+        encoder = EncoderConfig(name=name, model='~nobody-of-this-name/model')
+        with pytest.raises(ValueError, match='there is no such home'):
+            bench.begin(path, CaptionConfig(dim=DIM, encoder=encoder))
+
+
+def test_nobody_waits_for_the_first_list(
+    bench: Bench, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reader = SlowReader(monkeypatch)
+    keeper = bench.begin(path)
+    assert keeper.listed is None
+    assert keeper.awaited == keeper.path == str(path)
+    reader.may_go.set()
+    wait_for(lambda: not keeper.awaited)
+    assert sentences_of(keeper) == SENTENCES
+    assert reader.threads == ['sentences']
+
+
+def test_a_first_list_that_fails_late_is_told_and_counts_once_it_is_mended(
+    bench: Bench, path: Path
+) -> None:
+    path.write_text('???')
+    keeper = bench.keep(path)
+    wait_for(lambda: bench.warned)
+    assert 'must have a word each' in keeper.trouble
+    assert keeper.trouble.endswith('There are no sentences to choose captions from.')
+    rewrite(path, 'a dog barks')
+    wait_for(lambda: keeper.listed is not None)
+    assert sentences_of(keeper) == ('a dog barks',)
+
+
+def test_an_accepted_list_is_not_lost_to_a_later_one_that_is_refused(
+    bench: Bench, path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keeper, accepted, refused = bench.keep(path), tmp_path / 'good.txt', tmp_path / 'bad.txt'
+    accepted.write_text('a dog barks')
+    refused.write_text('???')
+    reader = SlowReader(monkeypatch)
+    for each in (path, accepted):
+        keeper.change(str(each), patience_sec=0)
+    threading.Timer(0.1, reader.may_go.set).start()
+    with pytest.raises(ValueError, match='a word each'):
+        keeper.change(str(refused), patience_sec=30)
+    assert sentences_of(keeper) == ('a dog barks',)
+
+
+class Unforeseen(Exception):
+    """What no library has raised before."""
+
+
+def test_whatever_embedding_comes_up_with_is_told_once_and_the_file_is_still_looked_at(
+    bench: Bench, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keeper, read = bench.keep(path), sentence_keeper.read_sentence_list
+
+    def fail(*_: Any, **__: Any) -> None:
+        raise Unforeseen('out of order')
+
+    monkeypatch.setattr(sentence_keeper, 'read_sentence_list', fail)
+    rewrite(path, 'a dog barks')
+    wait_for(lambda: bench.warned)
+    time.sleep(0.3)  # many looks at it
+    assert len(bench.warned) == 1
+    said = f"Sentence list '{path}' cannot be used: Unforeseen: out of order (" + __file__
+    assert keeper.trouble == bench.warned[0]
+    assert keeper.trouble.startswith(said)
+    with pytest.raises(ValueError, match='Unforeseen: out of order'):
+        keeper.change(str(path), patience_sec=30)
+    assert sentences_of(keeper) == SENTENCES
+    monkeypatch.setattr(sentence_keeper, 'read_sentence_list', read)
+    rewrite(path, 'a cat purrs')
+    wait_for(lambda: sentences_of(keeper) == ('a cat purrs',))
+    assert not keeper.trouble
+
+
+def test_an_edit_embeds_new_sentences_alone_also_after_a_restart(
+    bench: Bench, path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    embedded: list[str] = []
+
+    class Recording(HashedEncoder):
+        def encode(self, sentences: Any, on_progress: Any = None) -> np.ndarray:
+            embedded.extend(sentences)
+            return super().encode(sentences, on_progress)
+
+    monkeypatch.setattr(sentence_keeper, 'build_encoder', Recording)
+    bench.cache_dir = tmp_path / 'cache'
+    keeper = bench.keep(path)
+    assert sorted(embedded) == sorted(SENTENCES)
+    rewrite(path, '\n'.join([*SENTENCES, 'a dog barks']))
+    wait_for(lambda: len(sentences_of(keeper)) == 5)
+    assert embedded[4:] == ['a dog barks']
+    again = bench.keep(path)
+    assert sentences_of(again) == (*SENTENCES, 'a dog barks')
+    assert len(embedded) == 5
+
+
+def test_closing_does_not_wait_for_what_cannot_be_given_up(
+    bench: Bench, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    may_go = threading.Event()
+    read = sentence_keeper.read_sentence_list
+
+    def load(*args: Any, **settings: Any) -> SentenceList:
+        may_go.wait(30)
+        return read(*args, **settings)
+
+    monkeypatch.setattr(sentence_keeper, 'read_sentence_list', load)
+    monkeypatch.setattr(sentence_keeper, 'CLOSE_SEC', 0.05)
+    keeper = bench.begin(path)
+    start_sec = time.monotonic()
+    keeper.close()
+    assert time.monotonic() - start_sec < 10
+    may_go.set()
+    wait_for(lambda: not keeper._thread.is_alive())
+    assert not bench.told + bench.warned
