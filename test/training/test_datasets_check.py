@@ -349,6 +349,8 @@ def deaf(seconds):
     time.sleep(seconds)
 
 if __name__ == '__main__':
+    # Ignored where the tests themselves run in the background of a shell.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     print('started', flush=True)
     try:
         for _ in in_processes(FUNCTION, [*SHORT, 300.0, 300.0, 300.0], 2):
