@@ -138,8 +138,8 @@ class SentenceKeeper:
         self._thread.join(CLOSE_SEC)
 
     def _run(self) -> None:
-        # A thread computes with the number that was last set on any when it begins, and keeps it;
-        # this one is for here, as recognising goes first, and others set theirs when they begin.
+        # Recognising goes first. torch gives a thread the number that was last set on any when it
+        # first computes, and from then on each has its own: those that begin later set theirs.
         torch.set_num_threads(1)
         while not self._is_closed:
             try:
