@@ -97,8 +97,8 @@ def test_the_page_shows_the_costs_of_every_variant() -> None:
     page = (ROOT / 'docs' / 'frames.md').read_text()
     block = page.partition(START)[2].partition(END)[0]
     # Of the first table; a second one says what trainings reached.
-    costs = block.partition('\n\n')[0]
-    rows = {line.split('|')[1].strip(): line for line in re.findall(r'^\|.*$', costs, re.M)}
+    first = block.partition('\n\n')[0]
+    rows = {line.split('|')[1].strip(): line for line in re.findall(r'^\|.*$', first, re.M)}
     assert [cell.strip() for cell in rows[HEAD[0]].strip('|').split('|')] == [
         *HEAD,
         *gmac_columns(),
