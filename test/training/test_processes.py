@@ -192,7 +192,7 @@ def test_processes_keep_one_state_of_the_generator_whatever_people_draw(
         f"""
 import importlib.util
 import torch
-from mtl_training import step
+from mtl_training import passes
 from mtl_training.config import build_config
 from mtl_training.processes import gather_objects
 from mtl_training.trainer import Trainer
@@ -207,7 +207,7 @@ def checking(*batches):
     one, other = gather_objects(torch.get_rng_state())
     assert torch.equal(one, other), 'the generators differ'
     assert not torch.equal(one, before)
-    with step.own_draws():
+    with passes.own_draws():
         drawn, again = gather_objects(torch.rand(3))
     assert not torch.equal(drawn, again), 'the processes draw the same noise'
 trainer._iterate = checking
