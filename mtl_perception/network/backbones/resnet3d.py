@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from math import gcd
 
-from mtl_perception.network.backbones.contract import StagedBackbone
 from mtl_perception.network.backbones.convolution import Conv3d
+from mtl_perception.network.backbones.residual import ResidualStages
 from torch import nn, Tensor
 
 Norm = Callable[[int], nn.Module]
@@ -65,7 +65,7 @@ class BasicBlock(nn.Module):
         return self.relu(self.conv2(self.conv1(x)).add_(shortcut))
 
 
-class ResNet3d(StagedBackbone):
+class ResNet3d(ResidualStages):
     """
     ResNet-3D of 18 or 34 layers and any width (Hara et al., 2018).
 
@@ -111,23 +111,6 @@ class ResNet3d(StagedBackbone):
             norm(width),
             nn.ReLU(inplace=True),
         )
-
-    def stages(self) -> list[tuple[str, nn.Module]]:
-        """Return the stem and the four layers."""
-        names = ('stem', 'layer1', 'layer2', 'layer3', 'layer4')
-        return [(name, getattr(self, name)) for name in names]
-
-    def blocks(self) -> list[tuple[str, nn.Module]]:
-        """Return the stem and the residual blocks, ``layer1.0`` to the last of ``layer4``."""
-        blocks: list[tuple[str, nn.Module]] = [('stem', self.stem)]
-        for name, layer in self.stages()[1:]:
-            blocks += [(f'{name}.{i}', block) for i, block in layer.named_children()]
-        return blocks
-
-    @staticmethod
-    def pool(x: Tensor) -> Tensor:
-        """Average over time and space: ``[B, D, T, H, W]`` to ``[B, D]``."""
-        return x.mean((2, 3, 4))
 
     def _layer(
         self, in_channels: int, channels: int, num_blocks: int, stride: int, norm: Norm

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections import OrderedDict
 
-from mtl_perception.network.backbones.contract import StagedBackbone
 from mtl_perception.network.backbones.framewise import FrameWise, framewise
+from mtl_perception.network.backbones.residual import ResidualStages
 from mtl_perception.network.backbones.resnet2d import BLOCKS, make_layer
 from mtl_perception.network.backbones.resnet3d import group_norm, Norm
 from torch import nn, Tensor
@@ -33,7 +33,7 @@ class ClipBottleneck(Bottleneck):
 ON_CLIPS = {BasicBlock: ClipBasicBlock, Bottleneck: ClipBottleneck}
 
 
-class ImageResNet(StagedBackbone):
+class ImageResNet(ResidualStages):
     """
     ResNet of 18 to 152 layers on every frame by itself (He et al., 2016, arXiv 1512.03385).
 
@@ -77,20 +77,3 @@ class ImageResNet(StagedBackbone):
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode='fan_out', nonlinearity='relu')
-
-    def stages(self) -> list[tuple[str, nn.Module]]:
-        """Return the stem and the four layers."""
-        names = ('stem', 'layer1', 'layer2', 'layer3', 'layer4')
-        return [(name, getattr(self, name)) for name in names]
-
-    def blocks(self) -> list[tuple[str, nn.Module]]:
-        """Return the stem and the residual blocks, ``layer1.0`` to the last of ``layer4``."""
-        blocks: list[tuple[str, nn.Module]] = [('stem', self.stem)]
-        for name, layer in self.stages()[1:]:
-            blocks += [(f'{name}.{i}', block) for i, block in layer.named_children()]
-        return blocks
-
-    @staticmethod
-    def pool(x: Tensor) -> Tensor:
-        """Average over time and space: ``[B, D, T, H, W]`` to ``[B, D]``."""
-        return x.mean((2, 3, 4))
