@@ -35,4 +35,7 @@ class JointRegime(Regime):
                         f'label_smoothing must not be given twice, got {label_smoothing} of the '
                         f"regime and {criterion.label_smoothing} of task '{task}'."
                     )
-                self.criteria[task] = ClassificationCriterion(label_smoothing=label_smoothing)
+                smoothed = ClassificationCriterion(label_smoothing=label_smoothing)
+                if criterion.targets is not None:
+                    smoothed.learn_targets(criterion.targets)
+                self.criteria[task] = smoothed

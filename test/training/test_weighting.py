@@ -303,6 +303,16 @@ def test_joint_training_leaves_each_loss_its_smoothing_unless_it_has_one(smoothi
         torch.testing.assert_close(criteria[task](logits, batch)[0], loss)
 
 
+def test_a_smoothing_of_the_regime_keeps_what_the_labels_stand_for() -> None:
+    own, targets = {'x': ClassificationCriterion()}, torch.tensor([[0.5, 0.5, 0.0, 0.0]] * 7)
+    own['x'].learn_targets(targets)
+    criterion = build_regime('joint', TWO, own, label_smoothing=0.2).criteria['x']
+    # Labels are rows of the targets, of which there may be more than classes.
+    logits, batch = torch.randn(2, 4), SimpleNamespace(labels=torch.tensor([6, 0]))
+    loss = cross_entropy(logits, targets[[6, 0]], reduction='none', label_smoothing=0.2)
+    torch.testing.assert_close(criterion(logits, batch)[0], loss)
+
+
 def test_a_smoothing_of_the_regime_and_of_a_loss_are_one_too_many() -> None:
     own = {'y': ClassificationCriterion(label_smoothing=0.1)}
     with pytest.raises(ValueError, match=r"twice, got 0\.2 of the regime and 0\.1 of task 'y'"):
