@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol
 
 from mtl_training.data.frame_sample import collate_frames, FrameBatch, FrameDataset, FrameSample
+from mtl_training.data.graph_sample import collate_graphs, GraphBatch, GraphDataset, GraphSample
 import torch
 from torch import Tensor
 from torch.utils.data import default_collate
@@ -58,15 +59,17 @@ def varies(dataset: Any) -> bool:
 
 
 # Of any kind of task.
-Sample = ClipSample | FrameSample
-Batch = ClipBatch | FrameBatch
-AnyDataset = ClipDataset | FrameDataset
+Sample = ClipSample | FrameSample | GraphSample
+Batch = ClipBatch | FrameBatch | GraphBatch
+AnyDataset = ClipDataset | FrameDataset | GraphDataset
 
 
 def collate(samples: Sequence[Any]) -> Batch:
     """Stack samples of one kind into a batch."""
     if isinstance(samples[0], FrameSample):
         return collate_frames(samples)
+    if isinstance(samples[0], GraphSample):
+        return collate_graphs(samples)
     return collate_clips(samples)
 
 
