@@ -9,8 +9,14 @@ from math import isfinite
 import types
 from typing import Any, get_args, get_origin, get_type_hints, TypeVar, Union
 
+from mtl_perception.network.names import check_labels, check_name
 from mtl_perception.network.pose.skeleton import KEYPOINTS
-from torch import nn
+from mtl_perception.network.temporal_graph.config import (
+    GRAPH_KINDS,
+    GraphConfig,
+    GROUPED_KINDS,
+    STATE_CHANGES,
+)
 
 T = TypeVar('T')
 
@@ -27,6 +33,7 @@ INPUTS = {
     'vgg': 'clip',
     'resnet_image': 'clip',
     'resnet2d': 'frame',
+    'temporal_graph': 'features',
 }
 BACKBONES = tuple(INPUTS)
 NORMS = ('batch', 'group', 'none')
@@ -37,21 +44,25 @@ PUBLISHED = {'c3d': (11, 'none'), 'vgg': (16, 'none')}
 FRAME_KINDS = ('detection', 'keypoints', 'association', 'activity')
 # What looks at whole clips: which label they show, and which sentences tell what is to be seen.
 CLIP_KINDS = ('classification', 'caption')
-TASK_KINDS = (*CLIP_KINDS, *FRAME_KINDS)
+TASK_KINDS = (*CLIP_KINDS, *FRAME_KINDS, *GRAPH_KINDS)
 # Labels that no data set needs to tell.
 FIXED_LABELS: dict[str, tuple[str, ...]] = {
     'detection': ('person',),
     'keypoints': KEYPOINTS,
     'association': KEYPOINTS,
     'caption': (),
+    'recognition': (),
+    'anticipation': (),
+    'state_change': STATE_CHANGES,
+    'point_of_no_return': (),
 }
+# Kinds of which a network has one task at most.
+UNIQUE_KINDS = ('caption', *FRAME_KINDS, 'anticipation', 'state_change', 'point_of_no_return')
 FRAME_MULTIPLE = 32  # pixels: the stride of the deepest layer
 # Far beyond any use; a damaged or hostile config must not ask for all memory.
 MAX_SIDE = 8192
 MAX_WIDTH = 1024
 MAX_FRAMES = 4096
-# Names that a module container keeps for its own attributes.
-RESERVED_NAMES = frozenset(dir(nn.ModuleDict()))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -99,6 +110,8 @@ class TrunkConfig:
     clip_seconds: float = 2.0  # first to last frame of a clip; of one frame it means nothing
     subtract_mean: bool = False  # of each clip over time: what does not move becomes zero
     preprocessing: PreprocessingConfig = PreprocessingConfig()
+    # Of a trunk of features, and of no other: for it, what is above but `sharing` means nothing.
+    graph: GraphConfig | None = None
 
     def __post_init__(self) -> None:
         if self.backbone not in BACKBONES:
@@ -119,12 +132,19 @@ class TrunkConfig:
             raise ValueError('subtract_mean must not be set for num_frames 1: nothing is left.')
         if not 0 <= self.norm_eps < 1:
             raise ValueError(f'norm_eps must lie in [0, 1), got {self.norm_eps}.')
+        if (self.graph is not None) != (self.input == 'features'):
+            raise ValueError(
+                'graph must be given for the backbone temporal_graph and for no other, got '
+                f'{"none" if self.graph is None else "one"} for {self.backbone}.'
+            )
+        if self.input == 'features' and self.subtract_mean:
+            raise ValueError('subtract_mean must not be set for a trunk of features.')
         if self.input == 'frame':
             self._check_frame_trunk()
 
     @property
     def input(self) -> str:
-        """Return what the trunk looks at: 'clip' or 'frame'."""
+        """Return what the trunk looks at: 'clip', 'frame' or 'features'."""
         return INPUTS[self.backbone]
 
     def _check_frame_trunk(self) -> None:
@@ -153,6 +173,9 @@ class TaskConfig:
     trunk: str = 'clip'
     relevance: bool = False  # whether it knows clips that are none of its own
     settings: dict[str, Any] = field(default_factory=dict)  # of the head, by its kind
+    # Of recognition and anticipation: several sets of labels, such as verb and noun, of each of
+    # which one holds. They may stay empty in a training config, too.
+    groups: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.kind not in TASK_KINDS:
@@ -169,11 +192,16 @@ class TaskConfig:
             raise ValueError(
                 f'settings must be empty, got {self.settings} for a task of kind classification.'
             )
-        if '' in self.labels:
-            raise ValueError(f'labels must not be empty strings, got {list(self.labels)}.')
-        if len(set(self.labels)) != len(self.labels):
-            twice = sorted({label for label in self.labels if self.labels.count(label) > 1})
-            raise ValueError(f'labels must be distinct, got {twice} more than once.')
+        check_labels('labels', self.labels)
+        if self.groups and self.kind not in GROUPED_KINDS:
+            raise ValueError(
+                f'groups are for tasks of kinds {GROUPED_KINDS}, the kind is {self.kind!r}.'
+            )
+        for name, labels in self.groups.items():
+            check_name('group', name)
+            if not labels:
+                raise ValueError(f"groups must have labels, got none for '{name}'.")
+            check_labels(f'groups.{name}', labels)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -188,40 +216,51 @@ class NetworkConfig:
             raise ValueError('tasks must name at least one task, got none.')
         for kind, names in (('trunk', self.trunks), ('task', self.tasks)):
             for name in names:
-                # They become names of modules and of ROS topics.
-                if not (name.isidentifier() and name.isascii()):
-                    raise ValueError(f'a {kind} name must be an ASCII identifier, got {name!r}.')
-                if name in RESERVED_NAMES:
-                    raise ValueError(f'a {kind} must not be called {name!r}, a reserved name.')
+                check_name(kind, name)
         for name, task in self.tasks.items():
             if task.trunk not in self.trunks:
                 raise ValueError(
                     f"task '{name}' is fed by trunk '{task.trunk}', "
                     f'known trunks: {sorted(self.trunks)}.'
                 )
-            if name == 'activities' and task.kind == 'classification':
+            if name == 'activities' and task.kind in ('classification', 'recognition'):
                 raise ValueError(
                     "a clip task must not be called 'activities': what each person does is "
                     'published as recognized_activities.'
                 )
-            wanted = 'frame' if task.kind in FRAME_KINDS else 'clip'
+            wanted = _input_of(task.kind)
             if (found := self.trunks[task.trunk].input) != wanted:
                 raise ValueError(
-                    f"task '{name}' of kind {task.kind} needs a trunk of {wanted}s, "
-                    f"'{task.trunk}' looks at {found}s."
+                    f"task '{name}' of kind {task.kind} needs a trunk of {_plural(wanted)}, "
+                    f"'{task.trunk}' looks at {_plural(found)}."
                 )
-        for kind in ('caption', *FRAME_KINDS):
+        for name, trunk in self.trunks.items():
+            if trunk.graph is not None:
+                self._check_graph(name, trunk.graph)
+        for kind in UNIQUE_KINDS:
             if len(same := [n for n, task in self.tasks.items() if task.kind == kind]) > 1:
                 raise ValueError(f'there must be one task of kind {kind} at most, got {same}.')
         if len(frames := {t.trunk for t in self.tasks.values() if t.kind in FRAME_KINDS}) > 1:
             raise ValueError(f'all frame tasks must share one trunk, got {sorted(frames)}.')
 
+    def _check_graph(self, trunk: str, graph: GraphConfig) -> None:
+        source = self.tasks.get(graph.source)
+        if graph.source and (source is None or source.kind not in CLIP_KINDS):
+            raise ValueError(
+                f"trunk '{trunk}': graph.source must be a task of clips, got '{graph.source}'."
+            )
+        if strange := sorted({*graph.known} - {*self.tasks_of(trunk)}):
+            raise ValueError(
+                f"trunk '{trunk}': graph.known must be tasks that it feeds, "
+                f'{self.tasks_of(trunk)}, got {strange}.'
+            )
+
     def task_of_kind(self, kind: str) -> str | None:
-        """Return the task of kind caption or of one of the :data:`FRAME_KINDS`, if any."""
+        """Return the task of one of the :data:`UNIQUE_KINDS`, if any."""
         return next((name for name, task in self.tasks.items() if task.kind == kind), None)
 
     def trunks_of(self, input: str) -> dict[str, TrunkConfig]:
-        """Return the trunks that feed tasks and look at 'clip' or 'frame'."""
+        """Return the trunks that feed tasks and look at 'clip', 'frame' or 'features'."""
         return {
             name: trunk
             for name, trunk in self.trunks.items()
@@ -246,6 +285,36 @@ class NetworkConfig:
             for name, task in self.tasks.items()
         }
         return replace(self, tasks=tasks)
+
+    def with_groups(self, groups: Mapping[str, Mapping[str, tuple[str, ...]]]) -> NetworkConfig:
+        """
+        Return a copy whose tasks carry the given groups of labels; other tasks keep theirs.
+
+        :raises ValueError: If a task is unknown or of a kind without groups.
+        """
+        unknown = sorted(groups.keys() - self.tasks.keys())
+        if unknown:
+            raise ValueError(f'groups given for unknown tasks {unknown}, known: {[*self.tasks]}.')
+        tasks = {
+            name: replace(
+                task,
+                groups={
+                    group: tuple(labels) for group, labels in groups.get(name, task.groups).items()
+                },
+            )
+            for name, task in self.tasks.items()
+        }
+        return replace(self, tasks=tasks)
+
+
+def _input_of(kind: str) -> str:
+    if kind in GRAPH_KINDS:
+        return 'features'
+    return 'frame' if kind in FRAME_KINDS else 'clip'
+
+
+def _plural(input: str) -> str:
+    return input if input == 'features' else f'{input}s'
 
 
 def to_mapping(config: Any) -> dict[str, Any]:

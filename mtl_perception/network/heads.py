@@ -10,6 +10,12 @@ from mtl_perception.network.pose.activity import ActivityClassifier, ActivityCon
 from mtl_perception.network.pose.association import AssociationConfig, PoseResidualNetwork
 from mtl_perception.network.pose.detection import DetectionBranch, DetectionConfig
 from mtl_perception.network.pose.keypoints import KeypointBranch, KeypointConfig
+from mtl_perception.network.temporal_graph.config import (
+    AnticipationConfig,
+    PointOfNoReturnConfig,
+    RecognitionConfig,
+    StateChangeConfig,
+)
 import torch
 from torch import nn, Tensor
 
@@ -66,6 +72,10 @@ SETTINGS: dict[str, type[Any]] = {
     'keypoints': KeypointConfig,
     'association': AssociationConfig,
     'activity': ActivityConfig,
+    'recognition': RecognitionConfig,
+    'anticipation': AnticipationConfig,
+    'state_change': StateChangeConfig,
+    'point_of_no_return': PointOfNoReturnConfig,
 }
 
 

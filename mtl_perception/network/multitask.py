@@ -19,6 +19,7 @@ from mtl_perception.network.pose.keypoints import KeypointBranch
 from mtl_perception.network.pose.skeleton import NUM_KEYPOINTS
 from mtl_perception.network.pose.trunk import FrameTrunk
 from mtl_perception.network.sharing import build_sharing, SampleLosses, SharingMethod
+from mtl_perception.network.temporal_graph.config import GROUPED_KINDS
 import torch
 from torch import nn, Tensor
 from torch.nn import functional
@@ -50,6 +51,17 @@ class MultiTaskNetwork(nn.Module):
             raise ValueError(
                 f'every task needs labels, got none for {unlabelled}; name them in the config '
                 'or take them from the dataset with NetworkConfig.with_labels().'
+            )
+        ungrouped = [
+            name
+            for name, task in config.tasks.items()
+            if task.kind in GROUPED_KINDS and not task.groups
+        ]
+        if ungrouped:
+            raise ValueError(
+                f'every task of kinds {GROUPED_KINDS} needs groups of labels, got none for '
+                f'{ungrouped}; name them in the config or take them from the dataset with '
+                'NetworkConfig.with_groups().'
             )
         self.config = config
         self.trunks = nn.ModuleDict()

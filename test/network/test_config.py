@@ -18,8 +18,9 @@ from mtl_perception.network import (
 )
 from mtl_perception.network.backbones import BACKBONES
 from mtl_perception.network.config import BACKBONES as BACKBONE_NAMES
-from mtl_perception.network.config import FITS, RESERVED_NAMES, TASK_KINDS
+from mtl_perception.network.config import FITS, TASK_KINDS
 from mtl_perception.network.heads import SETTINGS
+from mtl_perception.network.names import RESERVED_NAMES
 import pytest
 
 names = st.from_regex(r'[a-z_][a-z0-9_]{0,11}', fullmatch=True).filter(
@@ -129,7 +130,7 @@ def test_any_plain_value_is_read_or_refused_by_a_value_error(block: Any) -> None
 
 
 def test_names_in_the_config_are_those_of_the_tables() -> None:
-    assert set(BACKBONE_NAMES) == {*BACKBONES, 'resnet2d'}
+    assert set(BACKBONE_NAMES) == {*BACKBONES, 'resnet2d', 'temporal_graph'}
     assert set(TASK_KINDS) == {'classification', *SETTINGS}
 
 

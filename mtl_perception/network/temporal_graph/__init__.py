@@ -1,0 +1,1 @@
+"""The branch of segments: windows of features as graphs in time, their tasks and the backpack."""
