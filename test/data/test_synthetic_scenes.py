@@ -178,6 +178,23 @@ def test_captions_say_what_the_main_person_does_and_wears(label: str) -> None:
         assert (f'to the {side}' in scene.caption) == label.endswith(f'_{side}')
 
 
+@pytest.mark.parametrize('label', LABELS)
+def test_captions_of_the_motion_say_that_alone(label: str) -> None:
+    captions = {Scene.sample(seed, label=label).motion_caption for seed in range(20)}
+    assert len(captions) == 4, 'two words for who, two forms of the verb'
+    for seed in range(20):
+        scene = Scene.sample(seed, label=label)
+        assert scene.motion_caption == Scene.sample(seed, label=label).motion_caption
+        assert scene.people[0].outfit.shirt_name not in scene.motion_caption
+    others = {Scene.sample(0, label=other).motion_caption for other in LABELS if other != label}
+    assert not captions & others
+
+
+def test_nobody_moves_in_an_empty_place() -> None:
+    scene = Scene.sample(0, num_people=0)
+    assert scene.motion_caption == scene.caption
+
+
 def test_captions_vary() -> None:
     assert len({Scene.sample(seed, label='walk').caption for seed in range(30)}) > 15
 

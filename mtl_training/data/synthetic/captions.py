@@ -68,6 +68,17 @@ def make_caption(
     return f'{sentence[0].upper()}{sentence[1:]}.'
 
 
+def make_motion_caption(rng: np.random.Generator, label: str | None) -> str:
+    """
+    Return one short sentence about what somebody does, whoever and wherever that is.
+
+    :param label: What the main person does.
+    """
+    does, doing = _PHRASES[label]
+    who = str(rng.choice(['A person', 'Someone']))
+    return f'{who} {rng.choice([does, f"is {doing}"])}.'
+
+
 def make_activity_caption(activities: Sequence[str], place: str) -> str:
     """Return the sentence about people who each do something of their own."""
     doing = [f'somebody is {activity}' for activity in activities]

@@ -3,7 +3,11 @@
 from dataclasses import dataclass, replace
 
 from mtl_training.data.synthetic.camera import Camera, Handheld
-from mtl_training.data.synthetic.captions import make_caption, make_empty_caption
+from mtl_training.data.synthetic.captions import (
+    make_caption,
+    make_empty_caption,
+    make_motion_caption,
+)
 from mtl_training.data.synthetic.effects import Effects
 from mtl_training.data.synthetic.gaits import Gait
 from mtl_training.data.synthetic.labels import TASK_LABELS, task_of
@@ -75,6 +79,13 @@ class Scene:
         if num_people is None:
             num_people = int(rngs['people'].choice([1, 2, 3, 4], p=[0.45, 0.27, 0.17, 0.11]))
         return _compose(seed, task, label, num_people, rngs)
+
+    @property
+    def motion_caption(self) -> str:
+        """The sentence that says what somebody does, and not who or where."""
+        if not self.people:
+            return self.caption
+        return make_motion_caption(scene_rng(self.seed, 'words'), self.label)
 
     def window(self, rng: np.random.Generator | float, clip_seconds: float) -> float:
         """

@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 # Of the sentences that are kept; to be increased when they change.
 _VERSION = 1
 _MAX_BYTES = 256
+# What sentences may say of a scene.
+ABOUT = ('everything', 'motion')
 
 
 def synthetic_captions(
@@ -22,6 +24,7 @@ def synthetic_captions(
     *,
     num_clips: int = 1000,
     scenes: str = 'action',
+    about: str = 'everything',
     seed: int = 1,
     num_frames: int = 16,
     clip_seconds: float = 2.0,
@@ -35,10 +38,14 @@ def synthetic_captions(
 
     :param embed: Places sentences in the space that the task learns.
     :param scenes: What they show: action, gesture or nothing.
+    :param about: What sentences say: everything, or motion, which is what somebody does and not
+        who or where.
     :param seed: 1 unless it is set, so that the scenes are others than those of a task of classes,
         whose seed is 0.
     :raises ValueError: If a setting is none of these.
     """
+    if about not in ABOUT:
+        raise ValueError(f"about must be one of {', '.join(ABOUT)}, got '{about}'.")
     clips, plain = (
         SyntheticClips(
             scenes,
@@ -54,32 +61,39 @@ def synthetic_captions(
         )
         for folder in (cache_dir, None)
     )
-    return CaptionedClips(task, clips, [(text,) for text in captions_of(plain, cache_dir)], embed)
+    texts = captions_of(plain, cache_dir, about)
+    return CaptionedClips(task, clips, [(text,) for text in texts], embed)
 
 
-def captions_of(clips: SyntheticClips, cache_dir: str | Path | None = None) -> list[str]:
+def captions_of(
+    clips: SyntheticClips, cache_dir: str | Path | None = None, about: str = 'everything'
+) -> list[str]:
     """
     Return the sentence of every scene, which takes milliseconds each unless they are kept.
 
     :param clips: Without rendered frames.
     :param cache_dir: Where sentences are kept; ``None``: nowhere.
+    :param about: One of :data:`ABOUT`.
     """
-    texts = _Texts(clips)
+    texts = _Texts(clips, about)
     if cache_dir is None:
         rows = np.stack([texts.render(index) for index in range(len(clips))])
     else:
-        rows = load_or_render(Path(cache_dir), f'{clips.name()}-captions{_VERSION}', texts, 0)
+        kind = 'captions' if about == 'everything' else about
+        rows = load_or_render(Path(cache_dir), f'{clips.name()}-{kind}{_VERSION}', texts, 0)
     return [row.tobytes().rstrip(b'\0').decode() for row in rows]
 
 
 class _Texts:
     """The sentences as bytes, uint8 ``[N, 256]``, so that they are kept as frames are."""
 
-    def __init__(self, clips: SyntheticClips) -> None:
+    def __init__(self, clips: SyntheticClips, about: str) -> None:
         self._clips = clips
+        self._about = about
         self.shape = (len(clips), _MAX_BYTES)
 
     def render(self, index: int) -> NDArray[np.uint8]:
-        text = self._clips.scene(index).caption.encode()
+        scene = self._clips.scene(index)
+        text = (scene.caption if self._about == 'everything' else scene.motion_caption).encode()
         assert len(text) <= _MAX_BYTES
         return np.frombuffer(text.ljust(_MAX_BYTES, b'\0'), np.uint8)
