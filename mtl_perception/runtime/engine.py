@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 import time
 from typing import Any
@@ -17,7 +17,10 @@ from mtl_perception.network.pose.association import AssociationConfig, INPUT_SIG
 from mtl_perception.network.pose.detection import DetectionOutput
 from mtl_perception.network.pose.keypoints import KeypointOutput
 from mtl_perception.network.pose.skeleton import NUM_KEYPOINTS
+from mtl_perception.network.temporal_graph.config import GraphConfig
 from mtl_perception.runtime.outputs import found_people, Outputs
+from mtl_perception.runtime.segment_outputs import segment_logits, segment_scores, SegmentKey
+from mtl_perception.runtime.segment_window import num_given
 from mtl_perception.runtime.stopwatch import Stopwatch
 import numpy as np
 import torch
@@ -33,6 +36,9 @@ WORTHWHILE_SPEEDUP = 1.25
 # Of the logits and of the scores, relative. Rounding costs a few per cent; a kernel that is wrong
 # for some shape, as there have been (pytorch/pytorch#169688, #163539), costs far more.
 MAX_HALF_ERROR = 0.1
+
+# From the features of the clip tasks, [1, D] each, to windows of features, [1, N, S, D] per task.
+Remember = Callable[[Mapping[str, Tensor]], Mapping[str, Tensor]]
 
 
 class Engine:
@@ -102,23 +108,44 @@ class Engine:
         return settings
 
     @property
+    def memory_trunks(self) -> dict[str, GraphConfig]:
+        """Return the trunks of windows whose features are those of a clip task."""
+        return {name: graph for name, graph in self._graphs().items() if graph.source}
+
+    @property
+    def sourceless_trunks(self) -> list[str]:
+        """Return the trunks of windows whose features come from elsewhere: they stay unused."""
+        return [name for name, graph in self._graphs().items() if not graph.source]
+
+    @property
     def finds_joints(self) -> bool:
         """Return whether people have joints: it takes tasks of keypoints and of association."""
         return None not in map(self.config.task_of_kind, ('keypoints', 'association'))
 
-    def infer(self, inputs: Mapping[str, Tensor]) -> Outputs:
+    def infer(self, inputs: Mapping[str, Tensor], remember: Remember | None = None) -> Outputs:
         """
         Return what all tasks say of the inputs of their trunks.
 
         :param inputs: Per trunk, on the engine's device: ``[1, 3, T, H, W]`` for one of clips,
             ``[1, 3, H, W]`` for that of frames; trunks may be absent.
+        :param remember: Returns the windows of features that tasks look at, given the features
+            that have just been found in the clips.
         """
         clips = {name: x for name, x in inputs.items() if name != self.frame_trunk}
         watch = Stopwatch(self.device)
         with torch.inference_mode():
-            scores = self._network.scores(clips)
+            features = self._network.features(clips)
+            scores = {task: self._network.scores_of(task, x) for task, x in features.items()}
             watch.lap('clip' if clips else '')
             parts = [values[0] for values in scores.values()]
+            segments: dict[SegmentKey, Tensor] = {}
+            if features and remember is not None:
+                segments = self._segment_scores(remember(features))
+                # What can't be compared must not be remembered; all that is asked at once.
+                are_finite = torch.stack([x.isfinite().all() for x in features.values()]).all()
+                parts += [*segments.values(), are_finite.float()]
+                watch.lap('memory')
+            of_clips = len(parts)
             if len(clips) < len(inputs):
                 parts += self._people(inputs)
                 watch.lap('frame')
@@ -127,9 +154,14 @@ class Engine:
             flat = torch.cat([part.flatten() for part in parts]).cpu().numpy()
         ends = np.cumsum([part.numel() for part in parts])[:-1]
         arrays = np.split(flat, ends)
+        said, rest = arrays[: len(scores)], arrays[len(scores) : of_clips]
         return Outputs(
-            scores=dict(zip(scores, arrays)),
-            people=None if len(arrays) == len(scores) else found_people(*arrays[len(scores) :]),
+            scores=dict(zip(scores, said)),
+            segments={
+                key: values.reshape(segments[key].shape) for key, values in zip(segments, rest)
+            },
+            are_features_finite=bool(rest[-1][0]) if rest else True,
+            people=found_people(*arrays[of_clips:]) if len(arrays) > of_clips else None,
             branch_sec=watch.laps(),
         )
 
@@ -149,6 +181,13 @@ class Engine:
             poses, newest = (torch.from_numpy(x).to(self.device) for x in (keypoints, boxes))
             found = self._network.activities(poses, newest, torch.tensor(image_size))
             return found.cpu().numpy()
+
+    def _graphs(self) -> dict[str, GraphConfig]:
+        trunks = self.config.trunks_of('features')
+        return {name: trunk.graph for name, trunk in trunks.items() if trunk.graph is not None}
+
+    def _segment_scores(self, windows: Mapping[str, Tensor]) -> dict[SegmentKey, Tensor]:
+        return segment_scores(self.config, self._network.forward_tasks(windows))
 
     def _people(self, inputs: Mapping[str, Tensor]) -> list[Tensor]:
         """Return the people in a frame, and last whether what they were found in is finite."""
@@ -211,11 +250,25 @@ class Engine:
         with torch.inference_mode():
             outputs, scores = self._network(inputs), self._network.scores(clips)
             found = [*self._network.forward_tasks(person).values()]
+            windows = self._still_windows(self._network.features(clips))
+            segments = self._network.forward_tasks(windows)
         logits = [outputs.pop(task).float() for task in scores]
         found += _maps_of(outputs.values())
         if scores:
             found += [torch.cat(logits, 1), torch.cat([*scores.values()], 1)]
+        found += [values for _, values in segment_logits(segments)]
+        found += segment_scores(self.config, segments).values()
         return [values.float() for values in found]
+
+    def _still_windows(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return windows of the size that tasks look at, in which one clip fills every place."""
+        windows = {}
+        for trunk, graph in self.memory_trunks.items():
+            for task in self.config.tasks_of(trunk):
+                num_nodes = num_given(settings_of(task, self.config.tasks[task]))
+                shape = (1, num_nodes, graph.num_features, graph.feature_dim)
+                windows[task] = features[graph.source].expand(shape)
+        return windows
 
     def _noise(self, dtype: torch.dtype) -> dict[str, Tensor]:
         generator = torch.Generator().manual_seed(0)
@@ -252,7 +305,7 @@ class Engine:
             start = time.perf_counter()
             with torch.inference_mode():
                 self._network.forward_tasks(person)
-            self.infer(inputs)
+            self.infer(inputs, self._still_windows)
             durations.append(time.perf_counter() - start)
         return min(durations[2:])
 

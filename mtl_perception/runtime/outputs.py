@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from mtl_perception.network.pose.skeleton import NUM_KEYPOINTS
+from mtl_perception.runtime.segment_outputs import SegmentKey
 import numpy as np
 
 
@@ -28,8 +29,11 @@ class Outputs:
     # Of each clip task [C + 1]: the probabilities of its labels and, last, of nothing; of one of
     # captions [E]: a unit vector.
     scores: dict[str, np.ndarray] = field(default_factory=dict)
+    # Of tasks on windows of features: see segment_scores().
+    segments: dict[SegmentKey, np.ndarray] = field(default_factory=dict)
+    are_features_finite: bool = True  # those of the clips
     people: FoundPeople | None = None  # None where no frame was given
-    branch_sec: dict[str, float] = field(default_factory=dict)  # of 'clip' and 'frame'
+    branch_sec: dict[str, float] = field(default_factory=dict)  # of 'clip', 'memory', 'frame'
 
 
 def found_people(

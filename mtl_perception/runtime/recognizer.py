@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 import threading
 from typing import TYPE_CHECKING
 
 from mtl_perception.runtime.clip_branch import ClipBranch
 from mtl_perception.runtime.clip_buffer import Admission, Clip
-from mtl_perception.runtime.engine import Engine
+from mtl_perception.runtime.engine import Engine, Remember
 from mtl_perception.runtime.frame_buffer import Frame, FrameBuffer
+from mtl_perception.runtime.memory_branch import MemoryBranch
+from mtl_perception.runtime.outputs import Outputs
 from mtl_perception.runtime.picture import Picture
 from mtl_perception.runtime.results import RecognitionSettings, Results
+from mtl_perception.runtime.window_memory import MemoryState
 from mtl_perception.sentences.sentence_list import SentenceList
 import torch
 
@@ -61,6 +64,7 @@ class Recognizer:
     ) -> None:
         self._engine = engine
         self._clips = ClipBranch(engine, max_gap_sec=max_gap_sec, sentences=sentences)
+        self._memory = MemoryBranch(engine)
         self._frames = None if engine.frame_trunk is None else load_frame_branch()(engine)
         self._newest = FrameBuffer()
         # Clips and frames end at the same frame.
@@ -81,6 +85,11 @@ class Recognizer:
     def span_sec(self) -> float:
         """Return how many seconds of frames are at hand."""
         return self._clips.span_sec
+
+    @property
+    def memory(self) -> MemoryState | None:
+        """Return how much is remembered of earlier clips; None where no task looks at them."""
+        return self._memory.state
 
     @property
     def num_tracks(self) -> int:
@@ -146,7 +155,8 @@ class Recognizer:
         Return what the newest frame, and the clip that ends with it, show.
 
         There is nothing while no frame is new. People are looked for from the first frame on;
-        clips are recognised once frames cover them. If outputs of one branch, or activities, are
+        clips are recognised once frames cover them, and what looks further back follows once
+        earlier clips fill its window. If outputs of one branch, or activities, are
         not finite, the results say so in place of what they would have said, and all else stays as
         it is.
         """
@@ -160,18 +170,9 @@ class Recognizer:
                 inputs[branch.trunk] = branch.input_of(frame)
         if frame is None or not inputs:
             return Results(is_pause=is_pause)
-        outputs = self._engine.infer(inputs)
-        results = Results(frame=frame, branch_sec=outputs.branch_sec)
-        try:
-            recognitions, caption = self._clips.describe(outputs.scores, clips, settings)
-            results = replace(
-                results,
-                recognitions=recognitions,
-                caption=caption,
-                is_pause=bool(outputs.scores) and not recognitions and caption is None,
-            )
-        except ValueError as error:
-            results.errors.append(error)
+        outputs = self._engine.infer(inputs, self._remembering(clips))
+        results = self._describe_clips(outputs, clips, settings)
+        results = replace(results, frame=frame, branch_sec=outputs.branch_sec)
         if outputs.people is None or branch is None:
             return results
         try:
@@ -180,6 +181,34 @@ class Recognizer:
             results.errors.append(error)
             return results
         return replace(results, people=people, errors=results.errors + errors, is_pause=False)
+
+    def _remembering(self, clips: Mapping[str, Clip]) -> Remember | None:
+        if self._memory.is_empty or not clips:
+            return None
+        return lambda features: self._memory.remember(features, clips)
+
+    def _describe_clips(
+        self, outputs: Outputs, clips: Mapping[str, Clip], settings: RecognitionSettings
+    ) -> Results:
+        """Return what clips show, and what is told from the features of earlier ones."""
+        results = Results()
+        try:
+            recognitions, caption = self._clips.describe(outputs.scores, clips, settings)
+            results = replace(results, recognitions=recognitions, caption=caption)
+        except ValueError as error:
+            results.errors.append(error)
+        try:
+            told = self._memory.describe(outputs, clips, settings)
+            results = replace(
+                results,
+                recognitions=results.recognitions + told.recognitions,
+                anticipation=told.anticipation,
+                change=told.change,
+            )
+        except ValueError as error:
+            results.errors.append(error)
+        is_pause = bool(outputs.scores) and not results and not results.errors
+        return replace(results, is_pause=is_pause)
 
     def _next(
         self, settings: RecognitionSettings

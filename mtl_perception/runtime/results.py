@@ -64,6 +64,7 @@ class Recognition:
     received_sec: float  # the clock reading that came with the newest frame
     num_distinct: int  # different frames in the clip
     nothing: float = 0.0  # probability that nothing of the task is to be seen; all sum to 1
+    group: str = ''  # of the labels, where the task has several groups
 
 
 @dataclass(frozen=True)
@@ -79,6 +80,45 @@ class Caption:
     frame_id: str  # of the clip's frames
     received_sec: float  # the clock reading that came with the newest frame
     num_distinct: int  # different frames in the clip
+
+
+@dataclass(frozen=True)
+class Anticipation:
+    """Which actions are expected to follow."""
+
+    groups: tuple[str, ...]  # what each action has a label of
+    # In the order in which they are expected: of each group the most probable label and its
+    # probability.
+    actions: list[list[tuple[str, float]]]
+    stamp_ns: int  # stamp of the newest frame
+    memory_start_ns: int  # of the oldest that they are judged from
+    frame_id: str
+
+
+@dataclass(frozen=True)
+class ObjectChange:
+    """Whether an object changes its state in the remembered seconds, and when."""
+
+    change_score: float | None  # probability that there is a change; None where no task tells
+    stamp_ns: int  # stamp of the newest frame
+    memory_start_ns: int  # of the oldest that it is judged from
+    frame_id: str
+    point_ns: int | None = None  # from when on it can't be undone; None where that is not known
+    point_score: float = 0.0  # probability of that moment
+
+    @property
+    def is_change(self) -> bool:
+        """Return whether a change is more probable than none."""
+        return self.change_score is not None and self.change_score > 0.5
+
+
+@dataclass
+class MemoryResults:
+    """What is told from the features of earlier clips; it may be nothing."""
+
+    recognitions: list[Recognition] = field(default_factory=list)
+    anticipation: Anticipation | None = None
+    change: ObjectChange | None = None
 
 
 @dataclass(frozen=True)
@@ -115,9 +155,11 @@ class Results:
 
     recognitions: list[Recognition] = field(default_factory=list)  # one for each task of labels
     caption: Caption | None = None  # None without sentences to choose from, too
+    anticipation: Anticipation | None = None
+    change: ObjectChange | None = None
     people: FrameResult | None = None  # None where no frame was looked at
     frame: Frame | None = None  # the newest frame behind all this
-    branch_sec: dict[str, float] = field(default_factory=dict)  # of 'clip' and 'frame'
+    branch_sec: dict[str, float] = field(default_factory=dict)  # of 'clip', 'memory', 'frame'
     # Why a branch, or the activities of people, say nothing of this moment.
     errors: list[ValueError] = field(default_factory=list)
     # Whether there was a new frame of which nothing was to be said: neither clip nor people were
@@ -126,10 +168,11 @@ class Results:
 
     @property
     def of_clips(self) -> list[Recognition | Caption]:
-        """Return what was said of clips."""
+        """Return what was said of clips, and which labels of earlier ones."""
         captions = [] if self.caption is None else [self.caption]
         return [*self.recognitions, *captions]
 
     def __bool__(self) -> bool:
         """Return whether anything was said."""
-        return bool(self.of_clips) or self.people is not None
+        others = (self.people, self.anticipation, self.change)
+        return bool(self.of_clips) or any(said is not None for said in others)
