@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 import logging
 from typing import Any
 
@@ -9,15 +10,18 @@ from mtl_perception.checkpoint import load_checkpoint
 from mtl_perception.network.config import NetworkConfig, to_mapping
 from mtl_perception.network.heads import settings_of
 from mtl_perception.network.multitask import MultiTaskNetwork
+from torch import Tensor
 
 _LOGGER = logging.getLogger(__name__)
 # How large pictures are; another size is what fine-tuning is often for.
 _SIZES = ('preprocessing.resize', 'preprocessing.crop')
+# Of a temporal graph: what concerns its prototypes, not its weights.
+_OF_PROTOTYPES = ('known', 'concepts')
 
 
 def load_parts(network: MultiTaskNetwork, path: str) -> list[str]:
     """
-    Give a network the trunks and heads that a checkpoint has under the same names.
+    Give a network the trunks, heads and prototypes that a checkpoint has under the same names.
 
     Everything is checked before anything is copied. Settings that weights don't show, such as the
     scale of anchors or the mean of pictures, may differ, with a warning.
@@ -30,7 +34,7 @@ def load_parts(network: MultiTaskNetwork, path: str) -> list[str]:
     theirs = checkpoint.state_dict
     parts = [
         f'{kind}.{name}'
-        for kind in ('trunks', 'heads')
+        for kind in ('trunks', 'heads', 'prototypes')
         for name in getattr(network, kind)
         if any(key.startswith(f'{kind}.{name}.') for key in theirs)
     ]
@@ -40,7 +44,7 @@ def load_parts(network: MultiTaskNetwork, path: str) -> list[str]:
             f'{[*checkpoint.config.trunks]} and the tasks {[*checkpoint.config.tasks]}.'
         )
     for part in parts:
-        _check(network, part, path, theirs, checkpoint.config.tasks)
+        _check(network, part, path, theirs, checkpoint.config)
     for part in parts:
         given, ours = (_settings(part, config) for config in (checkpoint.config, network.config))
         differing = [
@@ -73,8 +77,13 @@ def trunks_of(path: str) -> list[str]:
     return [name for name in config.trunks if config.tasks_of(name)]
 
 
-def _check(network: MultiTaskNetwork, part: str, path: str, theirs: dict, tasks: dict) -> None:  # type: ignore[type-arg]
-    kind, _, name = part.partition('.')
+def _check(
+    network: MultiTaskNetwork,
+    part: str,
+    path: str,
+    theirs: Mapping[str, Tensor],
+    config: NetworkConfig,
+) -> None:
     ours = {
         f'{part}.{key}': value for key, value in network.get_submodule(part).state_dict().items()
     }
@@ -88,9 +97,20 @@ def _check(network: MultiTaskNetwork, part: str, path: str, theirs: dict, tasks:
                 f"{where}: '{key}' has shape {tuple(given[key].shape)}, the network expects "
                 f'{tuple(value.shape)}.'
             )
-    labels = network.config.tasks[name].labels if kind == 'heads' else ()
-    if kind == 'heads' and tasks[name].labels != labels:
-        raise ValueError(f'{where}: its labels are {[*tasks[name].labels]}, not {[*labels]}.')
+    for entry, value in _meanings(part, network.config).items():
+        if (other := _meanings(part, config)[entry]) != value:
+            raise ValueError(f'{where}: its {entry} are {other}, not {value}.')
+
+
+def _meanings(part: str, config: NetworkConfig) -> dict[str, Any]:
+    """Return what the rows of the tensors of a part stand for."""
+    kind, _, name = part.partition('.')
+    if kind == 'heads':
+        task = config.tasks[name]
+        groups = {group: [*labels] for group, labels in task.groups.items()}
+        return {'labels': [*task.labels], 'groups': groups}
+    graph = config.trunks[name].graph
+    return {'concepts': [*graph.concepts]} if kind == 'prototypes' and graph else {}
 
 
 def _settings(part: str, config: NetworkConfig) -> dict[str, Any]:
@@ -98,6 +118,13 @@ def _settings(part: str, config: NetworkConfig) -> dict[str, Any]:
     if kind == 'trunks':
         settings = to_mapping(config.trunks[name])
         inner = settings.pop('preprocessing')
-        return settings | {f'preprocessing.{key}': value for key, value in inner.items()}
+        graph = settings.pop('graph') or {}
+        return (
+            settings
+            | {f'preprocessing.{key}': value for key, value in inner.items()}
+            | {f'graph.{key}': graph[key] for key in graph if key not in _OF_PROTOTYPES}
+        )
+    if kind == 'prototypes':
+        return {}
     task = config.tasks[name]
     return {} if task.kind == 'classification' else to_mapping(settings_of(name, task))

@@ -12,10 +12,12 @@ from mtl_perception.network.pose.detection import DetectionBranch, DetectionConf
 from mtl_perception.network.pose.keypoints import KeypointBranch, KeypointConfig
 from mtl_perception.network.temporal_graph.config import (
     AnticipationConfig,
+    GRAPH_KINDS,
     PointOfNoReturnConfig,
     RecognitionConfig,
     StateChangeConfig,
 )
+from mtl_perception.network.temporal_graph.heads import GraphHead
 import torch
 from torch import nn, Tensor
 
@@ -98,6 +100,8 @@ def build_head(name: str, task: TaskConfig, trunk: Any) -> nn.Module:
     if task.kind == 'classification':
         return ClassificationHead(trunk.feature_dim, len(task.labels))
     settings = settings_of(name, task)
+    if task.kind in GRAPH_KINDS:
+        return GraphHead(task.kind, trunk.feature_dim, settings, task.groups)
     if task.kind == 'caption':
         return EmbeddingHead(trunk.feature_dim, settings.dim)
     if task.kind == 'detection':

@@ -9,7 +9,7 @@ from typing import Any, cast
 
 from mtl_perception.network.backbones import build_backbone
 from mtl_perception.network.backbones.resnet2d import ResNet2d
-from mtl_perception.network.config import FIXED_LABELS, NetworkConfig, TrunkConfig
+from mtl_perception.network.config import CLIP_KINDS, FIXED_LABELS, NetworkConfig
 from mtl_perception.network.heads import build_head, RelevanceHead
 from mtl_perception.network.pose.activity import activity_inputs, ActivityClassifier
 from mtl_perception.network.pose.association import PoseResidualNetwork
@@ -19,7 +19,15 @@ from mtl_perception.network.pose.keypoints import KeypointBranch
 from mtl_perception.network.pose.skeleton import NUM_KEYPOINTS
 from mtl_perception.network.pose.trunk import FrameTrunk
 from mtl_perception.network.sharing import build_sharing, SampleLosses, SharingMethod
+from mtl_perception.network.temporal_graph.backpack import Exchange
+from mtl_perception.network.temporal_graph.building import (
+    build_graphs,
+    build_prototypes,
+    check_source,
+)
 from mtl_perception.network.temporal_graph.config import GROUPED_KINDS
+from mtl_perception.network.temporal_graph.heads import GraphHead, Known, Perspectives
+from mtl_perception.network.temporal_graph.prototypes import PrototypeBank
 import torch
 from torch import nn, Tensor
 from torch.nn import functional
@@ -31,14 +39,15 @@ class MultiTaskNetwork(nn.Module):
 
     ``trunks`` maps the name of a trunk to its sharing method (that of frames to its one backbone),
     ``heads`` the name of a task to its head, ``relevance`` that of a task which has one to its
-    relevance head. A trunk that feeds no task is not built.
+    relevance head, ``prototypes`` that of a trunk of features to its prototypes, if it has any. A
+    trunk that feeds no task is not built.
     """
 
     def __init__(self, config: NetworkConfig) -> None:
         """
         Build the network with fresh weights.
 
-        :param config: Its tasks must carry their labels.
+        :param config: Its tasks must carry their labels, or groups of labels.
         :raises ValueError: If a task has no labels, or settings don't fit their kind.
         """
         super().__init__()
@@ -67,12 +76,17 @@ class MultiTaskNetwork(nn.Module):
         self.trunks = nn.ModuleDict()
         self.heads = nn.ModuleDict()
         self.relevance = nn.ModuleDict()
-        for name, trunk in config.trunks.items():
-            if tasks := config.tasks_of(name):
+        self.prototypes = nn.ModuleDict()
+        for name in config.trunks:
+            if config.tasks_of(name):
                 try:
-                    self.trunks[name] = _build_trunk(trunk, tasks)
+                    self.trunks[name] = _build_trunk(config, name)
                 except ValueError as error:
                     raise ValueError(f"trunk '{name}': {error}") from error
+        for name in config.trunks_of('features'):
+            check_source(config, name, self.trunks)
+            if (bank := build_prototypes(config, name)) is not None:
+                self.prototypes[name] = bank
         for name, task in config.tasks.items():
             self.heads[name] = build_head(name, task, self.trunks[task.trunk])
             if task.relevance:
@@ -89,21 +103,18 @@ class MultiTaskNetwork(nn.Module):
         Return the outputs of every task whose trunk is given an input.
 
         :param inputs: Normalised input per trunk: ``[B, 3, T, H, W]`` for one of clips,
-            ``[B, 3, H, W]`` for one of frames.
+            ``[B, 3, H, W]`` for one of frames, ``[B, N, S, D]`` for one of features, whose tasks
+            must then have windows of one length: :meth:`forward_tasks` takes those of each.
         :return: Logits ``[B, C]`` per task of clips, unit vectors ``[B, E]`` for one of captions,
-            a :class:`DetectionOutput` and a :class:`KeypointOutput` for those tasks; what is said
-            of each person takes poses, not frames: :meth:`people` and :meth:`activities`.
+            a :class:`DetectionOutput` and a :class:`KeypointOutput` for those tasks, and of
+            windows what a :class:`GraphHead` returns; what is said of each person takes poses, not
+            frames: :meth:`people` and :meth:`activities`.
         """
         outputs: dict[str, Any] = {}
         for trunk, batch in inputs.items():
-            method = self.sharing(trunk)
-            if self.config.trunks[trunk].input == 'frame':
-                for task, maps in method(batch).items():
-                    if (output := self._frame_output(task, maps, batch)) is not None:
-                        outputs[task] = output
-            else:
-                features = self.features({trunk: batch})
-                outputs |= {task: self.heads[task](x) for task, x in features.items()}
+            for task, values in self.sharing(trunk)(self._prepared(trunk, batch)).items():
+                if (output := self._output(task, values, batch)) is not None:
+                    outputs[task] = output
         return outputs
 
     def people(self, frames: Tensor) -> People:
@@ -169,6 +180,54 @@ class MultiTaskNetwork(nn.Module):
         poses = activity_inputs(head.config, keypoints, boxes, image_size)
         return poses.to(next(head.parameters()).dtype)
 
+    def project(self, task: str, windows: Tensor, heads: Sequence[str]) -> dict[str, Tensor]:
+        """
+        Return what several tasks see of the centre of windows: what prototypes are the means of.
+
+        :param task: Of kind recognition: whose windows they are.
+        :param windows: ``[B, N, S, D]``.
+        :param heads: Tasks that the same trunk feeds.
+        :return: ``[B, H]`` per task asked for.
+        :raises ValueError: If another trunk feeds one of them, or the task is of another kind.
+        """
+        if (kind := self.config.tasks[task].kind) != 'recognition':
+            raise ValueError(f"the task '{task}' must be of kind recognition, it is of {kind}.")
+        trunk = self._common_trunk(task, heads)
+        nodes = self.sharing(trunk).forward_task(windows, task)
+        centre = self._graph_head(task).window.judged(nodes)[:, 0]
+        return {head: self._graph_head(head).project(centre) for head in heads}
+
+    def perspectives(self, task: str, windows: Tensor) -> Perspectives:
+        """
+        Return what a task on windows says from each point of view: its own, and its backpack's.
+
+        :param windows: ``[B, N, S, D]``.
+        :return: :meth:`forward_tasks` returns what :meth:`GraphHead.fuse` makes of its logits.
+        """
+        nodes = self.sharing(self.config.tasks[task].trunk).forward_task(windows, task)
+        return self._graph_head(task).perspectives(task, nodes, self._known(task))
+
+    def _known(self, task: str) -> dict[str, Known]:
+        trunk = self.config.tasks[task].trunk
+        bank = cast('PrototypeBank', self.prototypes[trunk]) if trunk in self.prototypes else None
+        known = {}
+        for other, exchange in self._graph_head(task).exchanges.items():
+            needs = len(cast('Exchange', exchange).layers) > 0
+            prototypes = bank.of(other) if bank is not None and needs else None
+            known[other] = Known(self._graph_head(other).project, prototypes)
+        return known
+
+    def _graph_head(self, task: str) -> GraphHead:
+        return cast('GraphHead', self.heads[task])
+
+    def _output(self, task: str, values: Any, batch: Tensor) -> Any:
+        looks_at = self.config.trunks[self.config.tasks[task].trunk].input
+        if looks_at == 'frame':
+            return self._frame_output(task, values, batch)
+        if looks_at == 'features':
+            return self.heads[task](values, self._known(task))
+        return self.heads[task](values)
+
     def _frame_output(self, task: str, maps: Sequence[Tensor], frames: Tensor) -> Any:
         kind = self.config.tasks[task].kind
         if kind == 'detection':
@@ -185,8 +244,9 @@ class MultiTaskNetwork(nn.Module):
         """
         Return what the heads see of every clip task whose trunk is given an input.
 
-        :param inputs: Normalised clips per trunk, ``[B, 3, T, H, W]``.
-        :return: ``[B, D]`` per task.
+        :param inputs: Normalised clips per trunk, ``[B, 3, T, H, W]``, or windows as for
+            :meth:`forward`.
+        :return: ``[B, D]`` per task, ``[B, N, H]`` for one on windows.
         """
         features: dict[str, Tensor] = {}
         for trunk, clips in inputs.items():
@@ -207,6 +267,8 @@ class MultiTaskNetwork(nn.Module):
 
     def scores_of(self, task: str, features: Tensor) -> Tensor:
         """Return what one task says, as :meth:`scores`, from its features."""
+        if (kind := self.config.tasks[task].kind) not in CLIP_KINDS:
+            raise ValueError(f"scores are of clips, the task '{task}' is of kind {kind}.")
         logits = self.heads[task](features)
         if self.config.tasks[task].kind == 'caption':
             return logits.float()
@@ -219,11 +281,18 @@ class MultiTaskNetwork(nn.Module):
         Return what several tasks of one trunk say of the clips of one of them.
 
         :param task: Whose clips they are.
-        :param clips: Normalised, ``[B, 3, T, H, W]``.
+        :param clips: Normalised, ``[B, 3, T, H, W]``, or windows as for :meth:`forward`.
         :param heads: Tasks that the same trunk feeds.
         :return: As of :meth:`forward_tasks`, per task asked for.
         :raises ValueError: If another trunk feeds one of them.
         """
+        trunk = self._common_trunk(task, heads)
+        if self.config.trunks[trunk].input == 'features':
+            return self.forward_tasks(dict.fromkeys(heads, clips))
+        features = self.features({trunk: clips})
+        return {head: self.heads[head](features[head]) for head in heads}
+
+    def _common_trunk(self, task: str, heads: Sequence[str]) -> str:
         trunk = self.config.tasks[task].trunk
         for head in heads:
             if (other := self.config.tasks[head].trunk) != trunk:
@@ -231,8 +300,7 @@ class MultiTaskNetwork(nn.Module):
                     f"the tasks '{task}' and '{head}' must read the same trunk to look at the "
                     f"same clips, got '{trunk}' and '{other}'."
                 )
-        features = self.features({trunk: clips})
-        return {head: self.heads[head](features[head]) for head in heads}
+        return trunk
 
     def forward_tasks(self, inputs: Mapping[str, Tensor], *, merge: bool = True) -> dict[str, Any]:
         """
@@ -240,7 +308,7 @@ class MultiTaskNetwork(nn.Module):
 
         :param inputs: Per task; tasks may be absent, batch sizes may differ. Normalised clips or
             frames; for a task of association the maps of people's joints, for one of activity
-            normalised poses.
+            normalised poses; for one on windows these, ``[B, N, S, D]``, without their future.
         :param merge: See :meth:`SharingMethod.forward_tasks`.
         :return: As of :meth:`forward`, per task given and in their order; in training mode logits
             are ``[S * B, C]`` where a sharing method samples (:meth:`SharingMethod.forward_task`).
@@ -249,10 +317,7 @@ class MultiTaskNetwork(nn.Module):
         for trunk, batches in self._by_trunk(inputs).items():
             features: Mapping[str, Any] = self.sharing(trunk).forward_tasks(batches, merge=merge)
             for task, values in features.items():
-                if self.config.trunks[trunk].input == 'frame':
-                    outputs[task] = self._frame_output(task, values, inputs[task])
-                else:
-                    outputs[task] = self.heads[task](values)
+                outputs[task] = self._output(task, values, inputs[task])
         return {
             task: outputs[task] if task in outputs else self.heads[task](batch)
             for task, batch in inputs.items()
@@ -313,7 +378,10 @@ class MultiTaskNetwork(nn.Module):
         return deployed.requires_grad_(False)
 
 
-def _build_trunk(config: TrunkConfig, tasks: list[str]) -> SharingMethod:
+def _build_trunk(network: NetworkConfig, name: str) -> SharingMethod:
+    config, tasks = network.trunks[name], network.tasks_of(name)
+    if config.input == 'features':
+        return build_graphs(network, name)
     if config.input == 'frame':
         backbone = ResNet2d(config.depth, config.width, config.norm_eps)
         return FrameTrunk(backbone, tasks)

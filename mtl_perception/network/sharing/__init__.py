@@ -1,6 +1,6 @@
 """Sharing methods: who owns the trunks, and which task reads which; one file each."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from inspect import Parameter, signature
 from typing import Any
@@ -47,6 +47,7 @@ __all__ = [
     'SharingMethod',
     'SingleTask',
     'build_sharing',
+    'choose_method',
 ]
 
 
@@ -62,12 +63,24 @@ def build_sharing(
     :param settings: The method's own settings.
     :raises ValueError: If the name or a setting is unknown.
     """
-    if name not in SHARING:
+    method = choose_method(SHARING, name, settings)
+    built: SharingMethod = method(make_trunk, tasks, **settings)
+    return built
+
+
+def choose_method(table: Mapping[str, Any], name: str, settings: Mapping[str, Any]) -> Any:
+    """
+    Return the class of a sharing method, once its settings are known to be among its own.
+
+    :param table: Classes by their names; each takes two arguments before its settings.
+    :raises ValueError: If the name or a setting is unknown.
+    """
+    if name not in table:
         raise ValueError(
-            f"Unknown sharing method '{name}'; known methods: {sorted(SHARING)}."
-            f'{_nearest(name, list(SHARING))}'
+            f"Unknown sharing method '{name}'; known methods: {sorted(table)}."
+            f'{_nearest(name, list(table))}'
         )
-    parameters = list(signature(SHARING[name]).parameters.values())[2:]
+    parameters = list(signature(table[name]).parameters.values())[2:]
     known = [p.name for p in parameters if p.kind is not Parameter.VAR_KEYWORD]
     unknown = sorted(set(settings) - set(known))
     if unknown:
@@ -75,7 +88,7 @@ def build_sharing(
             f"Sharing '{name}' has no setting {unknown}; its settings: {known}."
             f'{_nearest(unknown[0], known)}'
         )
-    return SHARING[name](make_trunk, tasks, **settings)
+    return table[name]
 
 
 def _nearest(name: str, known: Sequence[str]) -> str:
