@@ -25,6 +25,7 @@ class PlannedRun:
     One run of a comparison, named as in the report.
 
     :param regime: Empty where the comparison does not vary it.
+    :param row: Runs of other tasks with the same one are one method; see :class:`RegimeEntry`.
     """
 
     data: str
@@ -34,6 +35,7 @@ class PlannedRun:
     config: TrainingConfig
     path: Path
     regime: str = ''
+    row: str = ''
 
     @property
     def name(self) -> str:
@@ -85,7 +87,7 @@ class PlannedRun:
         stored = self.folder.config
         return differences(self.config, load_config(stored)) if stored.exists() else []
 
-    def write_identity(self, position: int, facts: Mapping[str, Any]) -> None:
+    def write_identity(self, position: int, facts: dict[str, Any]) -> None:
         """
         Tell the report what this run is.
 
@@ -94,9 +96,10 @@ class PlannedRun:
         :param facts: How it is trained; those of a finished run stay.
         """
         path = self.path / 'run.json'
-        names = {**self.names, 'seed': self.seed}
+        names = {**self.names, **({'row': self.row} if self.row else {}), 'seed': self.seed}
         if self.is_finished and path.exists():
             facts = json.loads(path.read_text(encoding='utf-8'))
+            facts.pop('row', None)  # it may have another one now, or none
         text = json.dumps({**facts, **names, 'position': position}, indent=2) + '\n'
         write_atomically(path, text.encode())
 
@@ -166,6 +169,7 @@ def _planned(
         seed=seed,
         config=config,
         path=out.joinpath(*parts),
+        row=regime.row if regime else '',
     )
 
 

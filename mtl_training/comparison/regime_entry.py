@@ -10,6 +10,7 @@ from typing import Any
 from mtl_training.tables import nearest
 
 OF_TASKS = ('data', 'batch_sizes', 'losses')  # sections with an entry per task
+NOVEL = 'novel'  # a setting: the task that a run learns after others
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -21,6 +22,9 @@ class RegimeEntry:
     :param settings: Its settings.
     :param grid: Settings with a list of values each: every combination is a run of its own.
     :param tasks: What is trained, if not all: the others are left out of network and data.
+    :param row: Entries of one row are one method, of which each run has another task, such as
+        those of tasks alone: reports show the figures of their tasks side by side. The runs of a
+        grid of novel tasks are one row without saying so.
     :param network: Other entries of every trunk.
     :param config: Other entries of the training config, laid over the base.
     """
@@ -31,6 +35,7 @@ class RegimeEntry:
     tasks: tuple[str, ...] = ()
     network: dict[str, Any] = field(default_factory=dict)
     config: dict[str, Any] = field(default_factory=dict)
+    row: str = ''
 
     def __post_init__(self) -> None:
         for name in ('network', 'data', 'weighting', 'regime', 'seed'):
@@ -53,12 +58,16 @@ class RegimeEntry:
         """
         if not self.grid:
             return {name: self}
+        is_row = self.row or NOVEL in self.grid
         entries = {}
         for values in product(*self.grid.values()):
             chosen = dict(zip(self.grid, values))
-            shown = ' '.join(f'{setting}={value}' for setting, value in chosen.items())
+            shown = [f'{setting}={value}' for setting, value in chosen.items()]
+            others = [text for text in shown if not text.startswith(f'{NOVEL}=')]
+            row = ' '.join([self.row or name, *others]) if is_row else ''
             settings = {**self.settings, **chosen}
-            entries[f'{name} {shown}'] = replace(self, settings=settings, grid={})
+            entry = replace(self, settings=settings, grid={}, row=row)
+            entries[' '.join([name, *shown])] = entry
         return entries
 
     def reduced(self, block: Mapping[str, Any]) -> dict[str, Any]:

@@ -10,8 +10,8 @@ from statistics import fmean
 
 from mtl_perception.network.config import to_mapping
 from mtl_training.regimes.rounds import LAMBDA_A, LAMBDA_S
+from mtl_training.reporting.columns import Column, figure_table, labels_of
 from mtl_training.reporting.disjoint_figures import (
-    Column,
     curves_of,
     has_figures,
     result_columns,
@@ -19,11 +19,11 @@ from mtl_training.reporting.disjoint_figures import (
     round_columns,
     ROUND_FIGURES,
 )
-from mtl_training.reporting.document import Block, Details, Heading, Paragraph, Table
+from mtl_training.reporting.document import Block, Details, Heading, Paragraph
 from mtl_training.reporting.drawing import Pictures
 from mtl_training.reporting.round_figures import draw_forgetting, draw_lambda_grid, METRIC_NAMES
-from mtl_training.reporting.run_result import RunResult, Spread
-from mtl_training.reporting.tables import best_cells, KINDS, Method, NONE, shown_spread
+from mtl_training.reporting.run_result import RunResult
+from mtl_training.reporting.tables import Method
 
 LAMBDAS = {'lambda_A': LAMBDA_A, 'lambda_S': LAMBDA_S}
 MAX_PANELS = 4  # of a grid among the curves; the heat maps show larger ones
@@ -75,30 +75,6 @@ def disjoint_blocks(methods: Sequence[Method], pictures: Pictures) -> list[Block
     return blocks + _heat_maps(methods, result_columns(runs), pictures)
 
 
-def figure_table(methods: Sequence[Method], columns: Sequence[Column]) -> Table:
-    """Return mean and standard deviation over seeds; the best of each column is bold."""
-    names = labels_of(methods)
-    rows: list[list[str]] = []
-    values: list[list[float | None]] = []
-    for method in methods:
-        found = [method.spread(column.value) for column in columns]
-        cells = [_cell(c, s, method) for c, s in zip(columns, found)]
-        rows.append([names[method.name], *cells, str(len(method.runs))])
-        signed = [c.sign * s.mean if s and c.sign else None for c, s in zip(columns, found)]
-        values.append([None, *signed])
-    header = ['method', *(c.title + ' %' * (c.unit == 'share') for c in columns), 'n']
-    return Table(header, rows, best_cells(values))
-
-
-def labels_of(methods: Sequence[Method]) -> dict[str, str]:
-    """Return short names: what methods have in common is left out."""
-    varied = [kind for kind in KINDS if len({getattr(m, kind) for m in methods}) > 1]
-    return {
-        m.name: ' / '.join(filter(None, (getattr(m, kind) for kind in varied))) or m.name
-        for m in methods
-    }
-
-
 def lambda_grids(methods: Sequence[Method]) -> list[Grid]:
     """Return the methods that differ in their lambdas alone, two or more of each kind."""
     grids: dict[str, Grid] = {}
@@ -113,18 +89,6 @@ def lambda_grids(methods: Sequence[Method]) -> list[Grid]:
         key = json.dumps([method.sharing, method.weighting, plain], sort_keys=True)
         grids.setdefault(key, {})[lambda_a, lambda_s] = method
     return [grid for grid in grids.values() if len(grid) > 1]
-
-
-def _cell(column: Column, found: Spread | None, method: Method) -> str:
-    if found is None:
-        return NONE
-    if column.unit == 'share':
-        return shown_spread(found)
-    if column.unit == 'rank':
-        spread = '' if found.deviation is None else f' ± {found.deviation:.1f}'
-        return f'{found.mean:.1f}{spread}'
-    counts = sorted({v for run in method.runs if (v := column.value(run)) is not None})
-    return ' to '.join(str(count) for count in dict.fromkeys((counts[0], counts[-1])))
 
 
 def _curves(methods: Sequence[Method], pictures: Pictures) -> list[Block]:

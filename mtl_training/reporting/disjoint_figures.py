@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
 
 from mtl_training.clip_report import RANKS, RECALLS
 from mtl_training.forgetting import CaptionFigure, round_curves, RoundCurve
+from mtl_training.reporting.columns import at, Column, known
 from mtl_training.reporting.round_figures import METRIC_NAMES
 from mtl_training.reporting.run_result import RunResult
 
@@ -15,23 +15,6 @@ SMALL = 'small_pools'
 # Of the sentences that are retrieved: the strictest, and the one that moves first.
 ROUND_FIGURES: tuple[CaptionFigure, ...] = ('r1', 'r10')
 RANKED = {**RECALLS, **RANKS, 'pool': 'pool'}
-
-
-class Column(NamedTuple):
-    """
-    A column of a table of runs.
-
-    :param name: In spreadsheets.
-    :param value: Of a run; None where it has none.
-    :param unit: share, rank or count.
-    :param sign: 1 where more is better, -1 where less is, 0 where it is no matter.
-    """
-
-    name: str
-    title: str
-    value: Callable[[RunResult], float | None]
-    unit: str = 'share'
-    sign: int = 1
 
 
 def has_figures(run: RunResult) -> bool:
@@ -44,7 +27,7 @@ def result_columns(runs: Sequence[RunResult]) -> list[Column]:
     tasks = dict.fromkeys(t for run in runs for t in run.figures.get('accuracy', {}))
     tasks |= dict.fromkeys(t for run in runs for t in run.figures.get('multilabel', {}))
     columns = [column for task in tasks for column in _class_columns(task)]
-    return _known([*columns, *retrieval_columns(runs)], runs)
+    return known([*columns, *retrieval_columns(runs)], runs)
 
 
 def retrieval_columns(runs: Sequence[RunResult], *, small: bool = False) -> list[Column]:
@@ -59,14 +42,14 @@ def retrieval_columns(runs: Sequence[RunResult], *, small: bool = False) -> list
         Column(
             f'{prefix}{name}_{task}',
             f'{task} {title}',
-            _at('captions', task, *inside, name),
+            at('captions', task, *inside, name),
             'share' if name in RECALLS else 'rank' if name in RANKS else 'count',
             1 if name in RECALLS else -1 if name in RANKS else 0,
         )
         for task in tasks
         for name, title in RANKED.items()
     ]
-    return _known(columns, runs)
+    return known(columns, runs)
 
 
 def round_columns(runs: Sequence[RunResult]) -> list[Column]:
@@ -84,7 +67,7 @@ def round_columns(runs: Sequence[RunResult]) -> list[Column]:
                     _of_curve(figure, task, name),
                     sign=-1 if name == 'forgetting' else 1,
                 )
-    return _known([*columns.values()], runs)
+    return known([*columns.values()], runs)
 
 
 def curves_of(run: RunResult, figure: CaptionFigure = 'r1') -> dict[str, RoundCurve]:
@@ -125,23 +108,13 @@ def disjoint_columns(run: RunResult) -> dict[str, float | None]:
 def _class_columns(task: str) -> list[Column]:
     def hits(run: RunResult) -> float | None:
         found = run.figures.get('accuracy', {}).get(task)
-        return _at('multilabel', task, 'hit_at_1')(run) if found is None else found
+        return at('multilabel', task, 'hit_at_1')(run) if found is None else found
 
     return [
         Column(f'hit_at_1_{task}', f'{task} Hit@1', hits),
-        Column(f'video_accuracy_{task}', f'{task} Acc', _at('videos', task, 'accuracy')),
-        Column(f'map_{task}', f'{task} mAP', _at('multilabel', task, 'map')),
+        Column(f'video_accuracy_{task}', f'{task} Acc', at('videos', task, 'accuracy')),
+        Column(f'map_{task}', f'{task} mAP', at('multilabel', task, 'map')),
     ]
-
-
-def _at(*path: str) -> Callable[[RunResult], float | None]:
-    def value(run: RunResult) -> float | None:
-        found: Any = run.figures
-        for part in path:
-            found = (found or {}).get(part)
-        return found  # type: ignore[no-any-return]
-
-    return value
 
 
 def _of_curve(figure: CaptionFigure, task: str, name: str) -> Callable[[RunResult], float | None]:
@@ -150,7 +123,3 @@ def _of_curve(figure: CaptionFigure, task: str, name: str) -> Callable[[RunResul
         return curve.figures()[name] if curve else None
 
     return value
-
-
-def _known(columns: Sequence[Column], runs: Sequence[RunResult]) -> list[Column]:
-    return [c for c in columns if any(c.value(run) is not None for run in runs)]

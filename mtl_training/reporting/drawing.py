@@ -44,10 +44,19 @@ def look(names: Sequence[str], name: str) -> dict[str, Any]:
 
 
 def panels(
-    count: int, *, width: float = 3.7, height: float = 3.0, sharey: bool = False
+    count: int,
+    *,
+    width: float = 3.7,
+    height: float = 3.0,
+    sharey: bool = False,
+    columns: int = 0,
 ) -> tuple[Any, list[Any]]:
-    """Return a figure and its axes, three in a row; those beyond the count are not to be seen."""
-    columns = min(count, 3)
+    """
+    Return a figure and its axes; those beyond the count are not to be seen.
+
+    :param columns: In a row; 0: three, or four where that leaves fewer places empty.
+    """
+    columns = min(count, columns or min((3, 4), key=lambda n: -count % n if count > n else 0))
     rows = math.ceil(count / columns)
     figure, axes = plt.subplots(
         rows, columns, figsize=(width * columns, height * rows), squeeze=False, sharey=sharey
@@ -67,6 +76,14 @@ def shared_legend(figure: Any, axes: Sequence[Any]) -> None:
     columns = math.ceil(len(entries) / math.ceil(len(entries) / 6))  # rows of equal length
     place = {'loc': 'upper center', 'bbox_to_anchor': (0.5, 0.0)}
     figure.legend(entries.values(), entries.keys(), ncols=columns, fontsize=8, **place)
+
+
+def legend_beside(axis: Any) -> None:
+    """Put the legend of an axis to its right, where it hides nothing."""
+    entries = dict(zip(*reversed(axis.get_legend_handles_labels())))
+    place = {'loc': 'center left', 'bbox_to_anchor': (1.01, 0.5)}
+    columns = math.ceil(len(entries) / 14)
+    axis.legend(entries.values(), entries.keys(), fontsize=7, ncols=columns, **place)
 
 
 def save(figure: Any, path: Path) -> None:

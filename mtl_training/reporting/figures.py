@@ -7,18 +7,21 @@ import math
 from pathlib import Path
 from typing import Any
 
-from mtl_training.reporting.drawing import look, panels, save, shared_legend
+from mtl_training.reporting.drawing import legend_beside, look, panels, save, shared_legend
 from mtl_training.reporting.run_result import RunResult, spread
-from mtl_training.reporting.tables import kinds_of, Method
+from mtl_training.reporting.scores import mean_score
+from mtl_training.reporting.tables import KINDS, Method, overall_name
 import numpy as np
 
 MAX_ANNOTATED_LABELS = 20
+MAX_LINES = 6  # of methods in one panel
+PANELS = ('sharing', 'regime', 'weighting')  # what panels are of, the first that differs
 Curve = dict[int, float]
 
 
 def draw_learning_curves(methods: Sequence[Method], path: Path) -> bool:
     """
-    Draw the cumulative validation accuracy, mean over seeds, one panel per sharing method.
+    Draw what validation says over all tasks, mean over seeds; see :func:`_layout` for its panels.
 
     The bands are one standard deviation wide to each side.
 
@@ -28,21 +31,24 @@ def draw_learning_curves(methods: Sequence[Method], path: Path) -> bool:
     shown = [m for m in methods if curves[m.name]]
     if not shown:
         return False
-    names = list(dict.fromkeys(m.name_but('sharing') for m in shown))
-    sharings = list(dict.fromkeys(m.sharing for m in shown))
-    figure, axes = panels(len(sharings), sharey=True)
-    for method in shown:
-        name = method.name_but('sharing')
-        axis, style = axes[sharings.index(method.sharing)], look(names, name)
-        iterations, means, deviations = _over_seeds(curves[method.name])
-        axis.plot(iterations, 100 * means, **style, label=name)
-        low, high = 100 * (means - deviations), 100 * (means + deviations)
-        axis.fill_between(iterations, low, high, color=style['color'], alpha=0.1, linewidth=0)
-    for axis, sharing in zip(axes, sharings):
-        axis.set(title=sharing, xlabel='iteration')
+    places = _layout(shown)
+    titles, names = (list(dict.fromkeys(part)) for part in zip(*places))
+    figure, axes = panels(len(titles), sharey=True)
+    for axis, title in zip(axes, titles):
+        for method, (panel, name) in zip(shown, places):
+            iterations, means, deviations = _over_seeds(curves[method.name])
+            if panel == title:
+                style = look(names, name)
+                axis.plot(iterations, 100 * means, **style, label=name)
+                low, high = 100 * (means - deviations), 100 * (means + deviations)
+                axis.fill_between(iterations, low, high, color=style['color'], alpha=0.1, lw=0)
+            elif names == ['']:
+                axis.plot(iterations, 100 * means, color='0.85', linewidth=0.8, zorder=0)
+        axis.set(title=title, xlabel='iteration')
         if axis.get_subplotspec().is_first_col():
-            axis.set_ylabel('cumulative validation accuracy, %', fontsize=8)
-    shared_legend(figure, axes[: len(sharings)])
+            axis.set_ylabel(f'{overall_name(methods)} on validation, %', fontsize=8)
+    if len(names) > 1:
+        shared_legend(figure, axes[: len(titles)])
     save(figure, path)
     return True
 
@@ -84,36 +90,40 @@ def draw_weights(methods: Sequence[Method], path: Path) -> bool:
 
 def draw_margins(methods: Sequence[Method], path: Path) -> bool:
     """
-    Draw the cumulative accuracy of every run, by sharing method, by weighting and by regime.
+    Draw what every run reached over all tasks, by each of the kinds of names that differ.
 
-    :return: Whether there was anything to draw.
+    :return: Whether there was anything to draw, and to compare.
     """
-    runs = [
-        (m, accuracy) for m in methods for r in m.runs if (accuracy := _accuracy(r)) is not None
-    ]
+    runs = [(m, value) for m in methods for r in m.runs if (value := r.overall) is not None]
     if not runs:
         return False
-    kinds = [('sharing', 'weighting'), ('weighting', 'sharing'), ('regime', 'sharing')]
-    kinds = [kind for kind in kinds if kind[0] in kinds_of(methods)]
-    figure, axes = panels(len(kinds), width=5.5, height=3.8, sharey=True)
-    for axis, (kind, other) in zip(axes, kinds):
-        names, others = (
-            list(dict.fromkeys(getattr(m, k) for m in methods)) for k in (kind, other)
-        )
+    kinds = [kind for kind in KINDS if len({getattr(m, kind) for m in methods}) > 1]
+    counts = {kind: len({getattr(m, kind) for m in methods}) for kind in kinds}
+    if not kinds:
+        return False
+    # Wide enough for all names, one below the other where there are many.
+    width = 2.0 + 0.42 * max(counts.values())
+    figure, axes = panels(len(kinds), width=min(11.0, max(5.0, width)), height=3.6, columns=1)
+    for axis, kind in zip(axes, kinds):
+        # Colours are of what differs most besides.
+        other = max((k for k in kinds if k != kind), key=counts.__getitem__, default='')
+        names = list(dict.fromkeys(getattr(m, kind) for m in methods))
+        others = list(dict.fromkeys(getattr(m, other) for m in methods)) if other else ['']
         for place, name in enumerate(names):
-            found = [(getattr(m, other), v) for m, v in runs if getattr(m, kind) == name]
-            for one, value in found:
+            mine = [(m, v) for m, v in runs if getattr(m, kind) == name]
+            for method, value in mine:
                 # Side by side, or equal ones would hide each other.
+                one = getattr(method, other) if other else ''
                 shift = 0.6 * ((others.index(one) + 0.5) / len(others) - 0.5)
                 colour = look(others, one)['color']
                 axis.plot(place + shift, 100 * value, 'o', color=colour, markersize=3, label=one)
-            mean = 100 * float(np.mean([value for _, value in found])) if found else np.nan
+            mean = 100 * float(np.mean([value for _, value in mine])) if mine else np.nan
             axis.hlines(mean, place - 0.4, place + 0.4, color='black', linewidth=1.2)
-        axis.set_xticks(range(len(names)), names, rotation=45, ha='right', fontsize=8)
-        legend = dict(zip(*reversed(axis.get_legend_handles_labels())))
-        where = {'loc': 'lower center', 'bbox_to_anchor': (0.5, 1.0)}
-        axis.legend(legend.values(), legend.keys(), fontsize=7, ncols=4, **where)
-    axes[0].set_ylabel('cumulative accuracy, %', fontsize=8)
+        axis.set_xticks(range(len(names)), names, rotation=30, ha='right', fontsize=8)
+        axis.set_ylabel(f'{overall_name(methods)}, %', fontsize=8)
+        axis.set_title(f'by {kind}', fontsize=9)
+        if other:
+            legend_beside(axis)
     save(figure, path)
     return True
 
@@ -181,12 +191,28 @@ def draw_confusions(method: Method, path: Path) -> bool:
     return True
 
 
-def _accuracy(run: RunResult) -> float | None:
-    return run.cumulative_accuracy
+def _layout(methods: Sequence[Method]) -> list[tuple[str, str]]:
+    """
+    Return the panel and the line of each method.
+
+    A panel is a sharing method; with one of these a regime, and with one of both a weighting.
+    Where nothing else differs, a few methods share a panel; of many each has its own.
+    """
+    kinds = [k for k in PANELS if len({getattr(m, k) for m in methods}) > 1]
+    if not kinds:
+        return [(m.name, '') for m in methods]
+    panel, *lines = kinds
+    if not lines and len(methods) <= MAX_LINES:
+        return [('', getattr(m, panel)) for m in methods]
+    names = [' / '.join(getattr(m, k) for k in lines if getattr(m, k)) for m in methods]
+    return [(getattr(m, panel), name) for m, name in zip(methods, names)]
 
 
 def _validation_curve(run: RunResult) -> Curve:
     records = [record for record in run.records if record['kind'] == 'val']
+    if not run.counts_answers:
+        means = {record['iteration']: mean_score(record) for record in records}
+        return {iteration: mean for iteration, mean in means.items() if mean is not None}
     # Of tasks without labels it is 0, and says nothing.
     return {r['iteration']: r['cumulative_accuracy'] for r in records if r.get('accuracy', True)}
 

@@ -7,14 +7,23 @@ import math
 
 from mtl_training.reporting.document import Table
 from mtl_training.reporting.run_result import RunResult, Spread, spread
-from mtl_training.reporting.tables import best_cells, KINDS, Method, NONE, shown_spread, tasks_of
+from mtl_training.reporting.tables import (
+    best_cells,
+    comparable,
+    KINDS,
+    Method,
+    NONE,
+    score_titles,
+    shown_spread,
+    tasks_of,
+)
 
 REFERENCES = {'sharing': 'hard', 'weighting': 'average'}
 
 
 def margin_table(methods: Sequence[Method], kind: str) -> Table:
     """
-    Return the accuracies, in %, over all runs with a sharing method, a weighting or a regime.
+    Return accuracies or scores, in %, over all runs with a sharing method, weighting or regime.
 
     The difference to the reference is over pairs of runs that have all else in common, the seed
     too: what such runs share, an easy seed for example, is not in it.
@@ -24,15 +33,20 @@ def margin_table(methods: Sequence[Method], kind: str) -> Table:
     tasks, names = tasks_of(methods), dict.fromkeys(getattr(m, kind) for m in methods)
     margins = [_margin(methods, kind, name) for name in names]
     reference = next((margin for margin in margins if _is_reference(margin, kind)), None)
-    header = [kind, *(f'{task} %' for task in tasks), 'cumulative %', 'n', 'ms/step']
+    whole = comparable(methods)
+    header = [kind, *score_titles(methods), 'n', 'ms/step']
     header += [f'to {reference.sharing}, points', 'pairs', 'time'] if reference else []
     rows, values = [], []
     for margin in margins:
-        accuracies = [*map(margin.task_accuracy, tasks), margin.accuracy]
-        row = [margin.sharing, *map(shown_spread, accuracies), str(len(margin.runs))]
+        # Of runs with fewer tasks only where there are no others: it would mix what differs.
+        full = _margin(whole, kind, margin.sharing)
+        scores = [*map(margin.score, tasks), (full if full.runs else margin).overall]
+        row = [margin.sharing, *map(shown_spread, scores), str(len(margin.runs))]
         row.append(NONE if margin.step_ms is None else f'{margin.step_ms:.1f}')
         rows.append(row + (_compared(margin, reference, kind) if reference else []))
-        values.append([None, *(a.mean if a else None for a in accuracies)])
+        means = [score.mean if score else None for score in scores]
+        means[-1] = means[-1] if full.runs else None
+        values.append([None, *means])
     return Table(header, rows, best_cells(values))
 
 
@@ -62,7 +76,7 @@ def _difference(margin: Method, reference: Method, kind: str) -> Spread | None:
     def by_partner(runs: Sequence[RunResult]) -> dict[tuple[str | int, ...], float]:
         partners = [partner for partner in KINDS if partner != kind]
         pairs = (
-            ((*(getattr(run, partner) for partner in partners), run.seed), run.cumulative_accuracy)
+            ((*(getattr(run, partner) for partner in partners), run.seed), run.overall)
             for run in runs
         )
         return {names: value for names, value in pairs if value is not None}

@@ -7,7 +7,7 @@ import math
 
 from mtl_training.reporting.document import Bullets
 from mtl_training.reporting.run_result import RunResult
-from mtl_training.reporting.tables import best_of, KINDS, Method
+from mtl_training.reporting.tables import best_of, comparable, KINDS, Method, overall_name
 
 MAX_NAMED = 8  # names in a sentence; more are counted
 
@@ -18,6 +18,7 @@ def notes(methods: Sequence[Method]) -> Bullets:
     return Bullets(
         [
             *_about_seeds(methods),
+            *_about_tasks(methods),
             *_about_best(methods),
             *_about_training(runs),
             *_about_times(runs),
@@ -44,32 +45,46 @@ def _about_seeds(methods: Sequence[Method]) -> list[str]:
     return items
 
 
+def _about_tasks(methods: Sequence[Method]) -> list[str]:
+    whole = comparable(methods)
+    others = [method.name for method in methods if method not in whole]
+    if not whole or not others:
+        return []
+    return [
+        f'Judged on fewer tasks than the others: {_named(others)}. What is over all tasks can not '
+        'be compared to theirs, and is never the best.'
+    ]
+
+
 def _about_best(methods: Sequence[Method]) -> list[str]:
     best = best_of(methods)
-    if best is None or best.accuracy is None:
+    if best is None or best.overall is None:
         return []
-    mean, items = best.accuracy.mean, []
-    if num_samples := sum(best.runs[0].figures.get('samples', {}).values()):
+    mean, items = best.overall.mean, []
+    counted = sum(best.runs[0].figures.get('samples', {}).values())
+    name = 'cumulative accuracy' if best.runs[0].counts_answers else overall_name([best])
+    if best.runs[0].counts_answers and (num_samples := counted):
         error = math.sqrt(mean * (1 - mean) / num_samples)
         items.append(
             f'{num_samples} clips were tested per run: their choice alone makes the cumulative '
             f'accuracy of {100 * mean:.2f} % uncertain by {100 * error:.2f} points (one standard '
             'error).'
         )
-    equal = [m.name for m in methods if m is not best and _is_within_deviation(m, best)]
+    rivals = [method for method in comparable(methods) if method is not best]
+    equal = [method.name for method in rivals if _is_within_deviation(method, best)]
     items.append(
-        f'Best cumulative accuracy: {best.name}. '
+        f'Best {name}: {best.name}. '
         + (
             f'Within one standard deviation of it, so not told apart: {_named(equal)}.'
             if equal
             else 'No other method with two seeds or more is within one standard deviation of it.'
         )
     )
-    if len(methods) > 1:
+    if rivals:
         items.append(
-            f'It is the best of {len(methods)} methods by the same figures that are shown, those '
-            f'of the {best.runs[0].split} split: its lead is optimistic, and likely smaller with '
-            'other clips and seeds.'
+            f'It is the best of {len(rivals) + 1} methods by the same figures that are shown, '
+            f'those of the {best.runs[0].split} split: its lead is optimistic, and likely smaller '
+            'with other clips and seeds.'
         )
     return items
 
@@ -161,7 +176,7 @@ def _about_norms(runs: Sequence[RunResult]) -> list[str]:
 
 
 def _is_within_deviation(method: Method, best: Method) -> bool:
-    one, other = method.accuracy, best.accuracy
+    one, other = method.overall, best.overall
     if one is None or other is None:
         return False
     deviations = [s.deviation for s in (one, other) if s.deviation is not None]

@@ -11,6 +11,7 @@ from typing import Any
 from mtl_training.config import load_config
 from mtl_training.reporting.identity import told_apart
 from mtl_training.reporting.run_result import RunResult
+from mtl_training.reporting.scores import has_only_classes
 from mtl_training.run_folder import RunFolder
 
 # A path of this machine, to be told from what is only divided by a slash.
@@ -31,12 +32,14 @@ def load_results(root: Path) -> list[RunResult]:
     if not folders:
         raise ValueError(f"no runs in '{root}'.")
     pairs = sorted(((_position(folder), folder) for folder in folders), key=lambda pair: pair)
-    return told_apart(_with_regimes([_load(folder, root) for _, folder in pairs]), root)
+    results = told_apart(_with_regimes([_load(folder, root) for _, folder in pairs]), root)
+    mixed = {run.data for run in results if not has_only_classes(run.figures)}
+    return [replace(run, counts_answers=run.data not in mixed) for run in results]
 
 
 def _with_regimes(results: list[RunResult]) -> list[RunResult]:
     """Name the regime of all runs as soon as it matters in one, as it is called in configs."""
-    if not any(run.regime or run.has_rounds for run in results):
+    if not any(run.regime or run.has_rounds or run.novel for run in results):
         return results
     return [
         run if run.regime or not run.config else replace(run, regime=run.config.regime.name)
@@ -67,6 +70,7 @@ def _load(path: Path, root: Path) -> RunResult:
         'seed': config.seed if config else 0,
         **{key: identity[key] for key in ('data', 'sharing', 'weighting', 'seed') if identity},
         'regime': identity.get('regime', ''),
+        'row': identity.get('row', ''),
     }
     return RunResult(
         **names,

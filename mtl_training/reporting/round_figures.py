@@ -51,37 +51,72 @@ def draw_lambda_grid(
     grid: Mapping[tuple[float, float], float], path: Path, metric: str = ''
 ) -> None:
     """
-    Draw a metric over the two lambdas of learning from disjoint data, its best cells framed.
+    Draw a metric over the two lambdas of learning from disjoint data.
 
-    :param grid: From (lambda_A, lambda_S) to the metric in [0, 1], the higher the better; a
-        combination that is missing or not a number stays empty.
+    :param grid: From (lambda_A, lambda_S) to the metric in [0, 1], the higher the better.
     :param metric: Its name, for the title.
+    :raises ValueError: If there is no number in the grid.
+    """
+    shown = {pair: 100 * value for pair, value in grid.items()}
+    draw_grid(shown, path, title=metric, axes=(r'$\lambda_A$', r'$\lambda_S$'), unit='%')
+
+
+def draw_grid(
+    grid: Mapping[tuple[float, float], float],
+    path: Path,
+    *,
+    title: str,
+    axes: tuple[str, str],
+    unit: str = '',
+    digits: int = 1,
+    sign: int = 1,
+) -> None:
+    """
+    Draw a figure over a grid of two settings; the first of its best cells is framed.
+
+    Where all are equal as they are shown, none is.
+
+    :param grid: From both settings to the figure; a combination that is missing or not a number
+        stays grey.
+    :param axes: The names of the settings: that of the rows first.
+    :param sign: -1 where less is better.
     :raises ValueError: If there is no number in the grid.
     """
     rows, columns = (sorted({key[i] for key in grid}) for i in range(2))
     values = np.full((len(rows), len(columns)), math.nan)
-    for (action, caption), value in grid.items():
-        values[rows.index(action), columns.index(caption)] = 100 * value
+    for (first, second), value in grid.items():
+        values[rows.index(first), columns.index(second)] = value
     if np.isnan(values).all():
         raise ValueError(f'grid must have a number, got none in {len(grid)} cells.')
-    figure, (axis,) = panels(1, width=1.8 + 0.62 * len(columns), height=1.2 + 0.42 * len(rows))
+    figure, (axis,) = panels(1, width=3.4 + 0.85 * len(columns), height=1.8 + 0.6 * len(rows))
     low, high = np.nanmin(values), np.nanmax(values)
     axis.set_facecolor('0.8')  # of what is missing
-    image = axis.imshow(values, cmap='Blues', aspect='auto', origin='lower')
+    colours = 'Blues' if sign > 0 else 'Blues_r'
+    image = axis.imshow(values, cmap=colours, aspect='auto', origin='lower')
     for (row, column), value in np.ndenumerate(values):
         if not math.isnan(value):
-            is_dark = value - low > 0.6 * (high - low)
+            is_dark = sign * (value - (low if sign > 0 else high)) > 0.6 * (high - low)
             colour = 'white' if is_dark else 'black'
-            axis.text(column, row, f'{value:.1f}', ha='center', va='center', color=colour, size=8)
-        if value == high:
-            corner = (column - 0.47, row - 0.46)
-            frame = Rectangle(corner, 0.94, 0.92, fill=False, edgecolor='C1', linewidth=2.5)
-            axis.add_patch(frame)
+            text = f'{value:.{digits}f}'
+            axis.text(column, row, text, ha='center', va='center', color=colour, size=10)
+    if (best := _best_cell(sign * values, digits)) is not None:
+        corner = (best[1] - 0.47, best[0] - 0.46)
+        frame = Rectangle(corner, 0.94, 0.92, fill=False, edgecolor='C1', linewidth=2.5)
+        axis.add_patch(frame)
     axis.set_xticks(range(len(columns)), [f'{value:g}' for value in columns])
     axis.set_yticks(range(len(rows)), [f'{value:g}' for value in rows])
-    axis.set(title=metric, xlabel=r'$\lambda_S$', ylabel=r'$\lambda_A$')
-    figure.colorbar(image, ax=axis, format='%g').ax.set_title('%', fontsize=8)
+    axis.set(title=title, xlabel=axes[1], ylabel=axes[0])
+    figure.colorbar(image, ax=axis, format='%g').ax.set_title(unit, fontsize=8)
     save(figure, path)
+
+
+def _best_cell(values: Any, digits: int) -> tuple[int, int] | None:
+    """Return the first of the largest values; None where all look equal, or there is one."""
+    shown = np.round(values, digits)
+    if np.nanmin(shown) == np.nanmax(shown):
+        return None
+    row, column = np.unravel_index(np.nanargmax(shown), shown.shape)
+    return int(row), int(column)
 
 
 def _shade(axis: Any, run: Curves, tasks: Sequence[str]) -> None:

@@ -9,6 +9,7 @@ import statistics
 from typing import Any
 
 from mtl_training.config import TrainingConfig
+from mtl_training.reporting.scores import mean_score, scores_of
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -21,6 +22,9 @@ class RunResult:
     :param regime: How the tasks took turns; empty where no run of the report tells.
     :param at_a_time: Runs of its comparison that shared the machine; 0 if that is not known.
     :param figures: Of the test split, or else of the validation split.
+    :param row: Runs of other tasks with the same one are one method; empty for most.
+    :param counts_answers: Whether the runs of its data set have classes alone, so that the share
+        of right answers over all tasks tells how good they are; else their mean score does.
     """
 
     data: str
@@ -39,6 +43,8 @@ class RunResult:
     figures: dict[str, Any] = field(default_factory=dict)
     records: list[dict[str, Any]] = field(default_factory=list)
     regime: str = ''
+    row: str = ''
+    counts_answers: bool = True
 
     @property
     def name(self) -> str:
@@ -56,6 +62,21 @@ class RunResult:
         # Of nothing it is 0 in the figures.
         known = self.figures.get('accuracy')
         return self.figures.get('cumulative_accuracy') if known else None
+
+    @property
+    def scores(self) -> dict[str, float]:
+        """Return what stands for each of its tasks, in [0, 1]."""
+        return scores_of(self.figures)
+
+    @property
+    def overall(self) -> float | None:
+        """Return what tells how good it is: its cumulative accuracy, or its mean score."""
+        return self.cumulative_accuracy if self.counts_answers else mean_score(self.figures)
+
+    @property
+    def novel(self) -> str:
+        """Return the task that it learnt after the others; empty where there is none."""
+        return self.config.regime.settings.get('novel', '') if self.config else ''
 
     @property
     def has_rounds(self) -> bool:

@@ -32,9 +32,9 @@ class Method:
         return ' / '.join(getattr(self, k) for k in KINDS if k != kind and getattr(self, k))
 
     @property
-    def accuracy(self) -> Spread | None:
-        """Return the cumulative accuracy."""
-        return self.spread(lambda run: run.cumulative_accuracy)
+    def overall(self) -> Spread | None:
+        """Return what tells how good it is: the cumulative accuracy, or the mean score."""
+        return self.spread(lambda run: run.overall)
 
     @property
     def step_ms(self) -> float | None:
@@ -42,9 +42,9 @@ class Method:
         found = [ms for run in self.runs if (ms := run.summary.get('step_ms')) is not None]
         return median(found) if found else None
 
-    def task_accuracy(self, task: str) -> Spread | None:
-        """Return the accuracy of one task."""
-        return self.spread(lambda run: run.figures.get('accuracy', {}).get(task))
+    def score(self, task: str) -> Spread | None:
+        """Return the accuracy of one task, or what stands for it."""
+        return self.spread(lambda run: run.scores.get(task))
 
     def num_parameters(self, kind: str) -> float | None:
         """Return how many parameters there are, in training or deployed."""
@@ -78,58 +78,81 @@ def kinds_of(methods: Sequence[Method]) -> list[str]:
 def tasks_of(methods: Sequence[Method]) -> list[str]:
     """Return the tasks that the methods were evaluated on."""
     runs = [run for method in methods for run in method.runs]
-    return list(dict.fromkeys(task for run in runs for task in run.figures.get('accuracy', {})))
+    return list(dict.fromkeys(task for run in runs for task in run.scores))
+
+
+def overall_name(methods: Sequence[Method]) -> str:
+    """Return the name of what tells how good methods are."""
+    return 'cumulative' if _counts_answers(methods) else 'mean score'
+
+
+def score_titles(methods: Sequence[Method]) -> list[str]:
+    """Return the titles of the columns of the tasks and of what is over all of them."""
+    what = '' if _counts_answers(methods) else ' score'
+    tasks = [f'{task}{what} %' for task in tasks_of(methods)]
+    return [*tasks, f'{overall_name(methods)} %']
+
+
+def comparable(methods: Sequence[Method]) -> list[Method]:
+    """Return the methods with the most tasks: what is over fewer can't be compared to it."""
+    counts = [len({task for run in method.runs for task in run.scores}) for method in methods]
+    return [m for m, count in zip(methods, counts) if count and count == max(counts)]
 
 
 def best_of(methods: Sequence[Method]) -> Method | None:
-    """Return the method of the highest mean cumulative accuracy."""
-    rated = [method for method in methods if method.accuracy]
-    return max(rated, key=lambda method: _mean(method.accuracy), default=None)
+    """Return the best over all tasks, among the methods with the most tasks."""
+    rated = [method for method in comparable(methods) if method.overall]
+    return max(rated, key=lambda method: _mean(method.overall), default=None)
 
 
 def method_table(methods: Sequence[Method]) -> Table:
     """Return accuracies (mean and standard deviation over seeds, in %) and costs per method."""
-    tasks, kinds = tasks_of(methods), kinds_of(methods)
-    header = [*kinds, *(f'{task} %' for task in tasks), 'cumulative %', 'n']
-    header += ['parameters', 'deployed', 'ms/step']
+    tasks, kinds, whole = tasks_of(methods), kinds_of(methods), comparable(methods)
+    header = [*kinds, *score_titles(methods), 'n', 'parameters', 'deployed', 'ms/step']
     rows: list[list[str]] = []
     values: list[list[float | None]] = []
     for method in methods:
-        accuracies = [*map(method.task_accuracy, tasks), method.accuracy]
+        scores = [*map(method.score, tasks), method.overall]
         counts = [method.num_parameters(kind) for kind in ('training', 'deployed')]
         rows.append(
             [
                 *(getattr(method, kind) for kind in kinds),
-                *map(shown_spread, accuracies),
+                *map(shown_spread, scores),
                 str(len(method.runs)),
                 *(NONE if count is None else f'{count / 1e6:.3f} M' for count in counts),
                 NONE if method.step_ms is None else f'{method.step_ms:.1f}',
             ]
         )
-        values.append([*(None for _ in kinds), *(a.mean if a else None for a in accuracies)])
+        means = [score.mean if score else None for score in scores]
+        means[-1] = means[-1] if method in whole else None
+        values.append([*(None for _ in kinds), *means])
     return Table(header, rows, best_cells(values), num_names=len(kinds))
 
 
 def overview_table(methods: Sequence[Method]) -> Table:
-    """Return the cumulative accuracies, in %, as a map of sharing (and regime) x weighting."""
+    """Return what is over all tasks, in %, as a map of sharing (and regime) x weighting."""
     sharings = list(dict.fromkeys(method.name_but('weighting') for method in methods))
     weightings = list(dict.fromkeys(method.weighting for method in methods))
     known = {
-        (m.name_but('weighting'), m.weighting): _mean(m.accuracy) for m in methods if m.accuracy
+        (m.name_but('weighting'), m.weighting): _mean(m.overall) for m in methods if m.overall
     }
-    low, high = min(known.values(), default=0.0), max(known.values(), default=1.0)
+    # One of fewer tasks is shown, but neither shaded nor the best.
+    rated = {(m.name_but('weighting'), m.weighting) for m in comparable(methods)} & known.keys()
+    values = [known[place] for place in rated]
+    low, high = min(values, default=0.0), max(values, default=1.0)
     rows, bold, shades = [], set(), {}
     for i, sharing in enumerate(sharings):
         cells = [sharing]
         for j, weighting in enumerate(weightings, 1):
             value = known.get((sharing, weighting))
             cells.append(NONE if value is None else f'{100 * value:.2f}')
-            if value is not None:
+            if value is not None and (sharing, weighting) in rated:
                 shades[i, j] = (value - low) / (high - low) if high > low else 1.0
                 if value == high:
                     bold.add((i, j))
         rows.append(cells)
-    return Table(['cumulative %', *weightings], rows, frozenset(bold), shades)
+    title = f'{overall_name(methods)} %'
+    return Table([title, *weightings], rows, frozenset(bold), shades)
 
 
 def shown_spread(value: Spread | None) -> str:
@@ -150,6 +173,10 @@ def best_cells(values: Sequence[Sequence[float | None]]) -> frozenset[tuple[int,
         if known and min(known) < max(known):
             bold |= {(row, column) for row, e in enumerate(entries) if e == max(known)}
     return frozenset(bold)
+
+
+def _counts_answers(methods: Sequence[Method]) -> bool:
+    return all(run.counts_answers for method in methods for run in method.runs)
 
 
 def _mean(value: Spread | None) -> float:

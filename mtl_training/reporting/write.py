@@ -20,9 +20,11 @@ from mtl_training.reporting.document import (
 )
 from mtl_training.reporting.drawing import Pictures
 from mtl_training.reporting.html import to_html
+from mtl_training.reporting.people import people_blocks
 from mtl_training.reporting.results import load_results
 from mtl_training.reporting.run_result import RunResult
-from mtl_training.reporting.spreadsheet import to_csv
+from mtl_training.reporting.segments import segment_blocks
+from mtl_training.reporting.spreadsheet import merged_csv, to_csv
 from mtl_training.reporting.tables import Method
 
 TITLE = 'Comparison of methods'
@@ -34,6 +36,8 @@ PICTURES = 'figures'
 def write_report(runs: Path, out: Path) -> Path:
     """
     Write report.md with its pictures in figures/, report.html and results.csv.
+
+    Where there are tasks on windows of features, segments.csv has the figures of methods.
 
     :param runs: Folder that holds the folders of the runs, at any depth.
     :param out: Made where missing; pictures that only an earlier report shows are removed from it.
@@ -47,6 +51,8 @@ def write_report(runs: Path, out: Path) -> Path:
     write_atomically(out / 'report.md', to_markdown(blocks).encode())
     write_atomically(out / 'report.html', to_html(blocks, TITLE).encode())
     write_atomically(out / 'results.csv', to_csv(results).encode())
+    if merged := merged_csv(results):
+        write_atomically(out / 'segments.csv', merged.encode())
     for name in before - _pictures_of(out / 'report.md'):
         (out / PICTURES / name).unlink(missing_ok=True)
     return out / 'report.html'
@@ -83,12 +89,13 @@ def _data_blocks(data: str, results: Sequence[RunResult], pictures: Pictures) ->
     splits = ' and '.join(_distinct(run.split for m in methods for run in m.runs))
     blocks += [
         Paragraph(
-            f'Accuracy on the {splits} split in %, mean ± standard deviation over n runs, of '
-            f'{_judged_networks(methods)}. Cumulative: the share of right predictions over the '
-            'samples of all tasks. The best of each column is bold. ms/step: median time of a '
-            'training step.'
+            f'{_figures(methods)} on the {splits} split in %, mean ± standard deviation over n '
+            f'runs, of {_judged_networks(methods)}. {_over_all_tasks(methods)} The best of each '
+            'column is bold. ms/step: median time of a training step.'
         ),
         *disjoint_blocks(methods, pictures),
+        *segment_blocks(methods, pictures),
+        *people_blocks(methods),
         *_margin_blocks(methods, pictures),
         Heading(3, 'Sharing by weighting'),
         tables.overview_table(methods),
@@ -102,7 +109,7 @@ def _data_blocks(data: str, results: Sequence[RunResult], pictures: Pictures) ->
     ]
     curves = pictures.draw(
         lambda path: figures.draw_learning_curves(methods, path),
-        'Cumulative validation accuracy over the iterations; bands: one standard deviation.',
+        f'{_name(methods)} of validation over the iterations; bands: one standard deviation.',
     )
     blocks += _under(Heading(3, 'Learning curves'), curves)
     weights = pictures.draw(
@@ -139,9 +146,29 @@ def _margin_blocks(methods: Sequence[Method], pictures: Pictures) -> list[Block]
             blocks += [Heading(3, title), margins.margin_table(methods, kind)]
     drawn = pictures.draw(
         lambda path: figures.draw_margins(methods, path),
-        f'Cumulative accuracy of every run, by {_listed(methods)}; bars: means.',
+        f'{_name(methods)} of every run, by what differs; bars: means.',
     )
     return [*blocks, *drawn] if len(blocks) > 1 else []
+
+
+def _name(methods: Sequence[Method]) -> str:
+    return {'cumulative': 'Cumulative accuracy'}.get(
+        name := tables.overall_name(methods), name.capitalize()
+    )
+
+
+def _figures(methods: Sequence[Method]) -> str:
+    return 'Accuracy' if tables.overall_name(methods) == 'cumulative' else 'Scores'
+
+
+def _over_all_tasks(methods: Sequence[Method]) -> str:
+    if tables.overall_name(methods) == 'cumulative':
+        return 'Cumulative: the share of right predictions over the samples of all tasks.'
+    return (
+        'The score of a task is its accuracy, mean average precision, mean of R@1, R@5 and R@10, '
+        'COCO average precision, or one minus its edit distance or error in seconds (one at '
+        'most); the mean score is over the tasks of a run.'
+    )
 
 
 def _sharing_blocks(methods: Sequence[Method], pictures: Pictures) -> list[Block]:
@@ -184,12 +211,6 @@ def _missing_blocks(results: Sequence[RunResult]) -> list[Block]:
         header.insert(3, 'regime')
     rows = [[str(getattr(run, name)) for name in header] for run in missing]
     return [heading, Table(header, rows, num_names=len(header))]
-
-
-def _listed(methods: Sequence[Method]) -> str:
-    names = {'sharing': 'sharing method', 'weighting': 'by weighting', 'regime': 'by regime'}
-    shown = [names[kind] for kind in tables.kinds_of(methods)]
-    return ' and '.join([', '.join(shown[:-1]), shown[-1]])
 
 
 def _distinct(texts: Iterable[str]) -> list[str]:

@@ -17,7 +17,8 @@ POOL = 90
 
 def retrieved(r1: float, rank: float, pool: int = POOL) -> dict:
     ranks = {'median_rank': rank, 'mean_rank': 2 * rank}
-    return {'pool': pool, 'queries': 95, 'r1': r1, 'r5': 2 * r1, 'r10': 3 * r1, **ranks}
+    shares = {'r1': r1, 'r5': 2 * r1, 'r10': 3 * r1}
+    return {'pool': pool, 'queries': 95, **shares, **ranks, 'score': 2 * r1}
 
 
 def val(round_: int | None, trained: list[str], action: float | None, r1: float | None) -> dict:
@@ -170,11 +171,34 @@ def test_pictures_page_and_spreadsheet_have_it_too(runs) -> None:
     assert (row['small_pool_describe'], row['small_r1_describe']) == ('12', '0.6')
     assert row['best_r10_describe'] == '0.75'
     alone = next(r for r in rows if r['regime'] == 'captions alone')
-    assert (alone['hit_at_1_action'], alone['cumulative_accuracy']) == ('', '0.0')
-    # What has no labels has no cumulative accuracy.
-    table = rows_under(text, 'All methods')
-    assert table[0][:3] == ['sharing', 'weighting', 'regime']
-    assert table[2][2:5] == ['captions alone', '–', '–']
+    # What has no labels has no cumulative accuracy, but samples and a score.
+    assert (alone['hit_at_1_action'], alone['cumulative_accuracy']) == ('', '')
+    assert (alone['samples_describe'], alone['score_describe'], alone['mean_score']) == (
+        '95', '0.6', '0.6'
+    )  # fmt: skip
+
+
+def test_what_is_over_all_tasks_is_a_mean_of_scores_where_not_all_are_of_classes(runs) -> None:
+    write_report(runs, runs / 'report')
+    text = (runs / 'report' / 'report.md').read_text()
+    header, *rows = rows_under(text, 'All methods')
+    assert header[:6] == [
+        'sharing', 'weighting', 'regime', 'action score %', 'describe score %', 'mean score %',
+    ]  # fmt: skip
+    by_name = {row[2]: row[3:6] for row in rows}
+    # Captions: the mean of 30, 60 and 90 %. It is of fewer tasks, so not the best of all.
+    assert by_name['captions alone'] == ['–', '**60.00 ± 0.00**', '60.00 ± 0.00']
+    assert by_name['joint'] == ['75.00 ± 0.00', '40.00 ± 0.00', '57.50 ± 0.00']
+    assert by_name['distilling'][2] == '**65.00 ± 0.00**'
+    overview = rows_under(text, 'Sharing by weighting')
+    assert overview[0] == ['mean score %', 'average']
+    assert overview[1:3] == [['HPS / action alone', '70.00'], ['HPS / captions alone', '60.00']]
+    assert overview[-1] == ['HPS / distilling', '**65.00**']
+    text = text.replace('\\', '')
+    assert 'Best mean score: HPS / average / distilling.' in text
+    assert 'fewer tasks than the others: HPS / average / action alone; HPS / average / cap' in text
+    assert 'Mean score of validation over the iterations' in text
+    assert 'Scores on the test split' in text
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from matplotlib import pyplot as plt
 from mtl_training.forgetting import round_curves, RoundCurve
 from mtl_training.reporting import round_figures
-from mtl_training.reporting.round_figures import draw_forgetting, draw_lambda_grid
+from mtl_training.reporting.round_figures import draw_forgetting, draw_grid, draw_lambda_grid
 import numpy as np
 from PIL import Image
 import pytest
@@ -182,7 +182,9 @@ def test_the_ground_has_the_colour_of_the_task_that_is_trained(monkeypatch, tmp_
     assert {x: pytest.approx(colour) for x, colour in expected.items()} == drawn
 
 
-def test_the_best_cells_of_a_grid_are_framed_and_missing_ones_empty(monkeypatch, tmp_path) -> None:
+def test_the_first_best_cell_of_a_grid_is_framed_and_missing_ones_empty(
+    monkeypatch, tmp_path
+) -> None:
     grid = {(0.1, 0.3): 0.5, (0.1, 0.7): 0.61, (0.5, 0.3): 0.61, (0.9, 0.7): float('nan')}
     draw_lambda_grid(grid, tmp_path / 'grid.png', 'mAP')
     assert has_colour(tmp_path / 'grid.png', ORANGE)
@@ -191,8 +193,27 @@ def test_the_best_cells_of_a_grid_are_framed_and_missing_ones_empty(monkeypatch,
     # Columns are lambda_S, rows lambda_A.
     assert texts == {(0, 0): '50.0', (1, 0): '61.0', (0, 1): '61.0'}
     framed = {(round(p.get_x()), round(p.get_y())) for p in axes[0].patches}
-    assert framed == {(1, 0), (0, 1)}
+    assert framed == {(1, 0)}, 'not the other one that is as good'
     assert [t.get_text() for t in axes[0].get_yticklabels()] == ['0.1', '0.5', '0.9']
+
+
+def test_no_cell_is_framed_where_all_look_equal(monkeypatch, tmp_path) -> None:
+    grid = {(0.1, 0.3): 0.61, (0.1, 0.7): 0.6101}
+    axes = axes_of(monkeypatch, lambda: draw_lambda_grid(grid, tmp_path / 'grid.png', 'mAP'))
+    assert not axes[0].patches
+
+
+def test_the_least_is_framed_where_less_is_better(monkeypatch, tmp_path) -> None:
+    grid = {(1, 2): 0.6, (1, 3): 0.9, (4, 2): float('nan')}
+    axes = axes_of(
+        monkeypatch,
+        lambda: draw_grid(
+            grid, tmp_path / 'grid.png', title='error', axes=('k', 'depth'), digits=2, sign=-1
+        ),
+    )
+    assert [(round(p.get_x()), round(p.get_y())) for p in axes[0].patches] == [(0, 0)]
+    assert {text.get_text() for text in axes[0].texts} == {'0.60', '0.90'}
+    assert (axes[0].get_xlabel(), axes[0].get_ylabel()) == ('depth', 'k')
 
 
 def axes_of(monkeypatch, draw):
