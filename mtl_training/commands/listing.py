@@ -10,6 +10,8 @@ from typing import Any
 
 from mtl_perception.network.backbones import BACKBONES
 from mtl_perception.network.sharing import SHARING
+from mtl_perception.network.temporal_graph.sharing import GRAPH_SHARING
+from mtl_perception.network.temporal_graph.trunk import TemporalGraph
 from mtl_training.arguments import OneLineParser
 from mtl_training.costs import CostSettings, sharing_costs
 from mtl_training.data.caption_sets import CAPTION_DATASETS
@@ -27,11 +29,16 @@ KINDS = {
     'keypoints': 'frames: heatmaps of the joints of all people',
     'association': 'frames: whose joints are whose, by the Pose Residual Network',
     'activity': 'frames: what each person does, from their pose or their last few poses',
+    'recognition': 'features: what the centre of a window shows, such as a verb and a noun',
+    'anticipation': 'features: which actions follow what a window shows',
+    'state_change': 'features: whether an object changes its state within a window',
+    'point_of_no_return': 'features: when in a window an object changes its state',
 }
 TABLES: dict[str, Mapping[str, Any]] = {
-    'backbones': BACKBONES,
+    'backbones': {**BACKBONES, 'temporal_graph': TemporalGraph},
     'tasks': KINDS,
     'sharing': SHARING,
+    'sharing of temporal graphs': GRAPH_SHARING,
     'weighting': WEIGHTINGS,
     'regimes': REGIMES,
     'datasets': DATASETS,
