@@ -2,17 +2,19 @@
 The rules of the made-up activities: who knows them can foresee what is done.
 
 A video follows one of the :data:`RECIPES`. It goes through the objects of its recipe in episodes:
-the next object is the recipe's next with :data:`IN_ORDER`, else any other of the recipe. An
-episode of 3 to 8 actions takes the object up and puts it down again. Between, the verb depends
+the next object is the recipe's next with :data:`IN_ORDER`, else any other of the recipe. In an
+episode the object is taken up, brought into one of the states that are wanted (:data:`GOALS`), and
+put down. Between, the verb depends
 
 - on the state of the object: a verb that changes it (:data:`CHANGES`) is the likeliest, so the
   produce is washed, peeled and cut, in this order;
 - on the kind of object: nobody peels a cup (:data:`VERBS_OF`);
-- on the verb before: who has turned something inspects it, hardly anything is done twice.
+- on the verb before: what was turned is inspected, and hardly anything is done twice, unless
+- it failed: one attempt in three (:data:`FAILING`) changes nothing and is repeated.
 
-A verb that suits the kind of object but not its state changes nothing: to wash what is clean. So
-neither the verb nor the state alone tells whether something changes, both together do. Objects
-keep their states from one episode to the next; of produce that is chopped, a new piece is taken.
+So neither the verb nor the state alone tells whether something changes: that takes the state
+before and after. Objects keep their states from one episode to the next; of produce that is
+chopped, a new piece is taken.
 """
 
 from __future__ import annotations
@@ -57,6 +59,7 @@ CHANGES = {
     ('vessel', 'dirty', 'wash'): 'empty',
 }
 FIRST_STATE = {'produce': 'dirty', 'container': 'closed', 'vessel': 'empty'}
+GOALS = {'produce': ('chopped',), 'container': ('closed', 'empty'), 'vessel': ('full', 'empty')}
 VERBS_OF = {
     'produce': ('wash', 'peel', 'cut'),
     'container': ('open', 'close', 'pour', 'fill'),
@@ -66,10 +69,12 @@ HANDLING = ('take', 'put', 'turn', 'inspect')  # of anything; they change nothin
 VERBS = tuple(sorted({*HANDLING, *(verb for verbs in VERBS_OF.values() for verb in verbs)}))
 NOUNS = tuple(sorted(KINDS))
 STATES = tuple(sorted({*FIRST_STATE.values(), *CHANGES.values()}))
-IN_ORDER = 0.8
-EPISODE = (3, 8)  # actions of one episode, fewest and most
+IN_ORDER = 0.9
+LONGEST = 9  # actions of an episode
+FAILING = 0.35  # share of the attempts to change something
+PUT = 0.95  # how likely an object is put down once it is as wanted
 # Weights of the verbs between taking up and putting down.
-_CHANGING, _SUITING, _HANDLING, _AFTER_TURNING, _AGAIN = 6.0, 1.4, 0.8, 6.0, 0.1
+_CHANGING, _SUITING, _HANDLING, _AFTER_TURNING, _AGAIN = 6.0, 0.3, 0.3, 8.0, 0.1
 
 
 class Step(NamedTuple):
@@ -101,38 +106,32 @@ def steps_of_video(rng: np.random.Generator, count: int) -> list[Step]:
     return steps[:count]
 
 
-def changed(kind: str, state: str, verb: str) -> str:
-    """Return the state of an object after an action."""
-    return CHANGES.get((kind, state, verb), state)
-
-
 def verb_weights(kind: str, state: str, previous: str) -> dict[str, float]:
     """Return how likely the verbs within an episode are, not normalised."""
-    weights = {
-        verb: _CHANGING if (kind, state, verb) in CHANGES else _SUITING for verb in VERBS_OF[kind]
-    }
+    changing = {verb for verb in VERBS_OF[kind] if (kind, state, verb) in CHANGES}
+    weights = {verb: _CHANGING if verb in changing else _SUITING for verb in VERBS_OF[kind]}
     weights |= {'turn': _HANDLING, 'inspect': _AFTER_TURNING if previous == 'turn' else _HANDLING}
-    if previous in weights:
+    if previous in weights and previous not in changing:
         weights[previous] *= _AGAIN
     return weights
 
 
 def _episode(rng: np.random.Generator, noun: str, states: dict[str, str]) -> list[Step]:
-    kind, previous = KINDS[noun], 'take'
-    length = int(rng.integers(EPISODE[0], EPISODE[1] + 1))
-    steps = []
-    for i in range(length):
-        verb = 'take' if i == 0 else 'put'
-        if 0 < i < length - 1:
-            weights = verb_weights(kind, states[noun], previous)
-            shares = np.cumsum([*weights.values()])
-            chosen = int(np.searchsorted(shares, rng.random() * shares[-1], side='right'))
-            verb = [*weights][chosen]
+    kind, verb, is_ready = KINDS[noun], 'take', False
+    steps = [Step(*_numbers('take', noun, states[noun], states[noun]))]
+    while len(steps) < LONGEST - 1 and not (is_ready and rng.random() < PUT):
         before = states[noun]
-        states[noun] = changed(kind, before, verb)
+        verb = _drawn(rng, verb_weights(kind, before, verb))
+        if rng.random() >= FAILING:
+            states[noun] = CHANGES.get((kind, before, verb), before)
+            is_ready |= states[noun] != before and states[noun] in GOALS[kind]
         steps.append(Step(*_numbers(verb, noun, before, states[noun])))
-        previous = verb
-    return steps
+    return [*steps, Step(*_numbers('put', noun, states[noun], states[noun]))]
+
+
+def _drawn(rng: np.random.Generator, weights: dict[str, float]) -> str:
+    shares = np.cumsum([*weights.values()])
+    return [*weights][int(np.searchsorted(shares, rng.random() * shares[-1], side='right'))]
 
 
 def _numbers(verb: str, noun: str, before: str, after: str) -> tuple[int, int, int, int]:

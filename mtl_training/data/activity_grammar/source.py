@@ -6,7 +6,7 @@ from functools import lru_cache
 from zlib import crc32
 
 from mtl_training.data.activity_grammar.appearance import features_of, Moments, World
-from mtl_training.data.activity_grammar.grammar import NOUNS, Step, steps_of_video, VERBS
+from mtl_training.data.activity_grammar.grammar import NOUNS, steps_of_video, VERBS
 from mtl_training.data.annotations.ego4d import Action, RATE_HZ, StateChange
 from mtl_training.data.annotations.ego4d_rows import FeatureSet, row_frames
 from mtl_training.data.synthetic.clips import MAX_SEED, scene_seed
@@ -106,7 +106,7 @@ def _moments(
     verb, noun, before, after = steps[action].T
     phase = (frames - starts[action]) / (ends - starts)[action]
     state = np.where(frames < changes[action], before, after)
-    return Moments(action, verb, noun, state, phase.astype(np.float32))
+    return Moments(action, verb, noun, before, state, phase.astype(np.float32))
 
 
 # Apart from the scenes of rendered clips, which have the same seeds.
