@@ -33,6 +33,10 @@ COMMANDS = {
         'mtl_training.commands.embed_sentences',
         'embed a list of sentences for a robot without an encoder',
     ),
+    'extract-features': (
+        'mtl_training.commands.extract_features',
+        'make features of videos, for tasks that look back',
+    ),
     'datasets': (
         'mtl_training.commands.datasets',
         'describe, check or copy the data sets of a config',

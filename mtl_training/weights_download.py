@@ -37,6 +37,16 @@ def download(model: str) -> Path:
     """
     if model not in MODELS:
         raise ValueError(f"--download knows no model '{model}'. {nearest(model, MODELS)}")
+    return download_weights(model, f'--download {model}')
+
+
+def download_weights(model: str, option: str) -> Path:
+    """
+    Return the file of the best published weights of any model of torchvision, as :func:`download`.
+
+    :param option: What asked for it, for messages.
+    :raises ValueError: If the network fails or the file is damaged.
+    """
     url = get_model_weights(model).DEFAULT.url
     path = Path(torch.hub.get_dir()) / 'checkpoints' / url.rpartition('/')[2]
     digest = path.stem.rpartition('-')[2]
@@ -51,7 +61,7 @@ def download(model: str) -> Path:
     # URLError is an OSError; a wrong digest is a RuntimeError, an interrupted answer a ValueError.
     except (OSError, RuntimeError, ValueError) as error:
         raise ValueError(
-            f"--download {model}: '{url}' could not be downloaded ({error}); without a network, "
+            f"{option}: '{url}' could not be downloaded ({error}); without a network, "
             'bring the file from elsewhere and name it with --weights.'
         ) from error
     return path

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from enum import Enum
 import multiprocessing
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
@@ -26,6 +27,25 @@ def num_processors() -> int:
     )
 
 
+def streams_of_processes(
+    function: Callable[[T], Iterable[R]], items: Sequence[T], jobs: int
+) -> Iterator[tuple[T, R | None]]:
+    """
+    Yield each item with what the function yields for it, piece by piece, as it comes.
+
+    Each process is at most one piece ahead of who takes them. ``None`` comes for an item that ends
+    its process. An interruption, and the end of the iterator, end all processes at once.
+
+    :param function: As of :func:`in_processes`; must not yield ``None``.
+    :param jobs: Processes; 0 works in this one.
+    :raises ValueError: As the function does; likewise ``OSError``.
+    """
+    if jobs == 0:
+        yield from ((item, piece) for item in items for piece in function(item))
+        return
+    yield from _of_workers(lambda: _Worker(function, _work_in_pieces), items, jobs)
+
+
 def in_processes(
     function: Callable[[T], R], items: Sequence[T], jobs: int
 ) -> Iterator[tuple[T, R | None]]:
@@ -45,15 +65,21 @@ def in_processes(
     if jobs == 1:
         yield from ((item, function(item)) for item in items)
         return
+    yield from _of_workers(lambda: _Worker(function, _work), items, jobs)
+
+
+def _of_workers(
+    make_worker: Callable[[], _Worker[T, Any]], items: Sequence[T], jobs: int
+) -> Iterator[tuple[T, Any]]:
     # Its start would unblock the signals that are blocked while processes are started.
     resource_tracker.ensure_running()
     waiting = deque(items)
-    workers: list[_Worker[T, R]] = []
+    workers: list[_Worker[T, Any]] = []
     try:
         while waiting or any(worker.is_busy for worker in workers):
             while len(workers) < jobs and waiting:
                 # Known before it starts, so that it is ended whenever an interruption comes.
-                workers.append(_Worker(function))
+                workers.append(make_worker())
                 workers[-1].start()
             for worker in workers:
                 if waiting and not worker.is_busy:
@@ -67,7 +93,8 @@ def in_processes(
                     result = None
                 if isinstance(result, _Raised):
                     raise result.error
-                yield worker.item, result
+                if result is not _Signal.END:
+                    yield worker.item, result
     finally:
         _end(workers)
 
@@ -76,6 +103,12 @@ def _heard(workers: Sequence[_Worker[T, R]]) -> list[_Worker[T, R]]:
     """Wait for those at work until one has an answer, or has ended; return all of which it is."""
     busy = {id(worker.connection): worker for worker in workers if worker.is_busy}
     return [busy[id(ready)] for ready in wait([w.connection for w in busy.values()])]
+
+
+class _Signal(Enum):
+    """What comes from another process between pieces."""
+
+    END = 'end'  # of the pieces of an item
 
 
 class _Raised:
@@ -90,12 +123,14 @@ class _Worker(Generic[T, R]):
 
     item: T
 
-    def __init__(self, function: Callable[[T], R]) -> None:
+    def __init__(
+        self, function: Callable[[T], Any], work: Callable[[Callable[[T], Any], Connection], None]
+    ) -> None:
         context = multiprocessing.get_context('spawn')
         self.is_busy = False
         self.connection, self._theirs = context.Pipe()
         # A daemon: it ends with this process however that ends.
-        self.process = context.Process(target=_work, args=(function, self._theirs), daemon=True)
+        self.process = context.Process(target=work, args=(function, self._theirs), daemon=True)
 
     def start(self) -> None:
         with _blocked_signals():
@@ -111,16 +146,28 @@ class _Worker(Generic[T, R]):
 
     def receive(self) -> Any:
         """
-        Return the answer.
+        Return the answer, or the next piece of it.
 
         :raises EOFError: If the process has ended; or ``OSError``, in the middle of its answer.
         """
-        answer = self.connection.recv()
-        self.is_busy = False
+        is_last, answer = self.connection.recv()
+        self.is_busy = not is_last
         return answer
 
 
 def _work(function: Callable[[Any], Any], connection: Connection) -> None:
+    _work_on(connection, lambda item: [(True, function(item))])
+
+
+def _work_in_pieces(function: Callable[[Any], Iterable[Any]], connection: Connection) -> None:
+    def answers(item: Any) -> Iterator[tuple[bool, Any]]:
+        yield from ((False, piece) for piece in function(item))
+        yield True, _Signal.END
+
+    _work_on(connection, answers)
+
+
+def _work_on(connection: Connection, answers: Callable[[Any], Iterable[tuple[bool, Any]]]) -> None:
     # Ctrl-C reaches the whole process group: a worker ends at once, and without a word.
     for number in _SIGNALS:
         signal.signal(number, signal.SIG_DFL)
@@ -129,10 +176,10 @@ def _work(function: Callable[[Any], Any], connection: Connection) -> None:
         while True:
             item = connection.recv()
             try:
-                result = function(item)
+                for answer in answers(item):
+                    connection.send(answer)
             except (OSError, ValueError) as error:
-                result = _Raised(error)
-            connection.send(result)
+                connection.send((True, _Raised(error)))
 
 
 def _end(workers: Sequence[_Worker[Any, Any]]) -> None:

@@ -70,7 +70,7 @@ class ClipReader:
             try:
                 cache.store(
                     key,
-                    self._decoded(entry, facts, damage),
+                    self.decoded(entry, facts, damage),
                     size_hint=facts.num_frames * self._size[0] * self._size[1] * 3,
                     damage=lambda: '; '.join(dict.fromkeys(damage)),
                 )
@@ -92,9 +92,15 @@ class ClipReader:
             version=VERSION,
         )
 
-    def _decoded(
+    def decoded(
         self, entry: ClipEntry, facts: VideoFacts, damage: list[str]
     ) -> Iterator[tuple[float, Frame]]:
+        """
+        Yield all frames of an entry with their times, one after the other.
+
+        :param damage: Gets what did not decode.
+        :raises VideoError: If nothing of the entry decodes.
+        """
         if not shows_pictures(entry.path):
             within = (facts.first_sec, facts.last_sec)
             for time_sec, frame in decode_range(entry.path, within, damage.append):
