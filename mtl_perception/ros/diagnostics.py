@@ -8,12 +8,16 @@ import time
 from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
 from mtl_perception.ros.stream_statistics import StreamStatistics
 from mtl_perception.runtime.statistics import RollingStatistics
+from mtl_perception.runtime.window_memory import MemoryState
 
 OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
 # How long an event colours the status.
 RECENT_SEC = 5.0
 # Stamps further than this from the clock are of another time: a bag without its clock, say.
 COMPARABLE_MS = 3600e3
+# Features so many times further apart than the network learnt them stand for moments that they do
+# not show.
+SPARSE = 2.0
 
 
 class InputDiagnostics:
@@ -56,8 +60,14 @@ class InputDiagnostics:
         ]
 
 
-def inference_status(statistics: StreamStatistics, timeout_sec: float) -> tuple[bytes, str]:
-    """Return the level and the message of the inference thread."""
+def inference_status(
+    statistics: StreamStatistics, timeout_sec: float, memory: MemoryState | None = None
+) -> tuple[bytes, str]:
+    """
+    Return the level and the message of the inference thread.
+
+    :param memory: What is remembered of earlier clips; None where no task looks at them.
+    """
     now_sec = time.monotonic()
     if statistics.error_sec is not None and now_sec - statistics.error_sec < RECENT_SEC:
         return ERROR, f'inference fails: {statistics.error}'
@@ -67,7 +77,33 @@ def inference_status(statistics: StreamStatistics, timeout_sec: float) -> tuple[
     last_sec = max(statistics.recognised_sec, statistics.paused_sec or 0.0)
     if now_sec - last_sec > timeout_sec:
         return WARN, f'nothing recognised for {now_sec - statistics.recognised_sec:.1f} s'
+    return (OK, 'recognising') if memory is None else _memory_status(memory)
+
+
+def _memory_status(memory: MemoryState) -> tuple[bytes, str]:
+    if not memory.is_filled:
+        return OK, (
+            f'recognising; the memory holds {memory.span_sec:.1f} of {memory.needed_sec:.1f} s: '
+            'not all is told yet that takes more than a clip'
+        )
+    if memory.hole_sec > SPARSE * memory.stride_sec:
+        return WARN, (
+            'clips are recognised too seldom for the memory: up to '
+            f'{memory.hole_sec:.1f} s apart, the network learnt from {memory.stride_sec:.1f} s'
+        )
     return OK, 'recognising'
+
+
+def memory_values(memory: MemoryState | None) -> dict[str, str]:
+    """Return the figures of the memory."""
+    if memory is None:
+        return {}
+    return {
+        'remembered [s]': f'{memory.span_sec:.2f}',
+        'remembered when full [s]': f'{memory.needed_sec:.2f}',
+        'features remembered': str(memory.num_features),
+        'longest time between them [s]': f'{memory.hole_sec:.2f}',
+    }
 
 
 def input_values(statistics: StreamStatistics, topic: str, span_sec: float) -> dict[str, str]:
@@ -107,6 +143,7 @@ def inference_values(
         **people,
         **_percentiles('infer', statistics.infer_ms),
         **_percentiles('clip branch', statistics.clip_ms),
+        **_percentiles('memory branch', statistics.memory_ms),
         **_percentiles('frame branch', statistics.frame_ms),
         **_percentiles('publish', statistics.publish_ms),
         **_percentiles('overlay', statistics.overlay_ms),

@@ -111,9 +111,13 @@ class InferenceThread:
 
     def _note_branches(self, results: Results) -> None:
         statistics = self._statistics
-        for name, values in (('clip', statistics.clip_ms), ('frame', statistics.frame_ms)):
-            if name in results.branch_sec:
-                values.add(1e3 * results.branch_sec[name])
+        branches = {
+            'clip': statistics.clip_ms,
+            'memory': statistics.memory_ms,
+            'frame': statistics.frame_ms,
+        }
+        for name, elapsed_sec in results.branch_sec.items():
+            branches[name].add(1e3 * elapsed_sec)
         if results.people is not None:
             statistics.num_people = len(results.people.people)
         if results.of_clips:

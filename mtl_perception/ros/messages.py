@@ -8,10 +8,13 @@ from typing import Any
 
 from builtin_interfaces.msg import Time
 from mtl_perception.msg import (
+    AnticipatedAction,
+    AnticipatedActions,
     BoundingBox,
     ClassScore,
     HumanPose,
     HumanPoseArray,
+    ObjectStateChange,
     RecognizedAction,
     RecognizedActivity,
     RecognizedActivityArray,
@@ -20,7 +23,15 @@ from mtl_perception.msg import (
     SentenceScore,
 )
 from mtl_perception.network.config import TaskConfig
-from mtl_perception.runtime.results import Caption, FrameResult, PersonResult, Recognition
+from mtl_perception.network.temporal_graph.config import GROUPED_KINDS
+from mtl_perception.runtime.results import (
+    Anticipation,
+    Caption,
+    FrameResult,
+    ObjectChange,
+    PersonResult,
+    Recognition,
+)
 from std_msgs.msg import Header, String
 
 # What a task's results are published as; any other task of labels of clips speaks of actions too.
@@ -28,6 +39,7 @@ MESSAGE_TYPES: dict[str, Any] = {'gesture': RecognizedGesture}
 
 
 CAPTION_TOPIC = 'scene_caption'
+ANTICIPATION_TOPIC, CHANGE_TOPIC = 'anticipated_actions', 'object_state_change'
 POSES_TOPIC, ACTIVITIES_TOPIC = 'human_poses', 'recognized_activities'
 # Kinds of tasks whose labels are a matter of the checkpoint.
 LABELLED_KINDS = ('classification', 'activity')
@@ -38,9 +50,9 @@ def message_type(task: str) -> Any:
     return MESSAGE_TYPES.get(task, RecognizedAction)
 
 
-def topic_of(task: str) -> str:
-    """Return the relative topic of a task's results."""
-    return f'recognized_{task}'
+def topic_of(task: str, group: str = '') -> str:
+    """Return the relative topic of a task's results, or of one of its groups of labels."""
+    return f'recognized_{task}_{group}' if group else f'recognized_{task}'
 
 
 def header_msg(stamp_ns: int, frame_id: str) -> Header:
@@ -74,6 +86,32 @@ def caption_msg(caption: Caption) -> SceneCaption:
         score=caption.score,
         candidates=[SentenceScore(sentence=s, score=score) for s, score in caption.candidates],
     )
+
+
+def anticipation_msg(anticipation: Anticipation) -> AnticipatedActions:
+    """Return which actions are expected to follow."""
+    return AnticipatedActions(
+        header=header_msg(anticipation.stamp_ns, anticipation.frame_id),
+        memory_start=time_msg(anticipation.memory_start_ns),
+        groups=anticipation.groups,
+        actions=[AnticipatedAction(labels=_class_scores(best)) for best in anticipation.actions],
+    )
+
+
+def change_msg(change: ObjectChange) -> ObjectStateChange:
+    """Return whether and when an object changes its state."""
+    message = ObjectStateChange(
+        header=header_msg(change.stamp_ns, change.frame_id),
+        memory_start=time_msg(change.memory_start_ns),
+        change_known=change.change_score is not None,
+        change=change.is_change,
+        change_score=change.change_score or 0.0,
+    )
+    if change.point_ns is not None:
+        message.point_of_no_return_known = True
+        message.point_of_no_return = time_msg(change.point_ns)
+        message.point_of_no_return_score = change.point_score
+    return message
 
 
 def poses_msg(result: FrameResult) -> HumanPoseArray:
@@ -118,6 +156,15 @@ def _class_scores(ranked: Sequence[tuple[str, float]]) -> list[ClassScore]:
 
 
 def labels_msg(tasks: Mapping[str, TaskConfig]) -> String:
-    """Return the labels of all tasks that recognise something, as a JSON object of lists."""
-    labels = {n: list(task.labels) for n, task in tasks.items() if task.kind in LABELLED_KINDS}
+    """
+    Return the labels of all tasks that recognise something, as a JSON object.
+
+    Of most tasks they are a list; of those with groups of labels, an object of lists.
+    """
+    labels: dict[str, Any] = {}
+    for name, task in tasks.items():
+        if task.kind in LABELLED_KINDS:
+            labels[name] = list(task.labels)
+        elif task.kind in GROUPED_KINDS:
+            labels[name] = {group: list(listed) for group, listed in task.groups.items()}
     return String(data=json.dumps(labels))

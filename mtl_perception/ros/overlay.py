@@ -11,7 +11,14 @@ from mtl_perception.ros.messages import time_msg
 from mtl_perception.ros.qos import overlay_qos
 from mtl_perception.ros.stream_statistics import StreamStatistics
 from mtl_perception.runtime.drawing import draw_labels, draw_people, PersonView
-from mtl_perception.runtime.results import Caption, PersonResult, Recognition, Results
+from mtl_perception.runtime.results import (
+    Anticipation,
+    Caption,
+    ObjectChange,
+    PersonResult,
+    Recognition,
+    Results,
+)
 from rclpy.lifecycle import LifecycleNode
 from sensor_msgs.msg import Image
 
@@ -20,6 +27,8 @@ TOPIC = '~/overlay'
 SHOWN_SEC = 2.0
 # More letters of a sentence would hide the picture.
 MAX_LETTERS = 160
+# Of those that are expected to follow.
+SHOWN_ACTIONS = 3
 
 
 class Overlay:
@@ -47,7 +56,8 @@ class Overlay:
 
     def forget(self) -> None:
         """Show no recognition of before."""
-        self._recognitions: dict[str, Recognition | Caption] = {}
+        self._recognitions: dict[tuple[str, str], Recognition | Caption] = {}
+        self._outlook: Anticipation | ObjectChange | None = None
         self._generation = 0
 
     def publish(self, results: Results, statistics: StreamStatistics) -> None:
@@ -56,7 +66,8 @@ class Overlay:
             # Another camera or size, or a jump back in time.
             self.forget()
             self._generation = results.frame.generation
-        self._recognitions |= {said.task: said for said in results.of_clips}
+        self._recognitions |= {_key(said): said for said in results.of_clips}
+        self._outlook = results.anticipation or results.change or self._outlook
         if results.frame is None or results.frame.picture is None:
             return
         if self._shows_people and results.people is None:
@@ -79,17 +90,35 @@ class Overlay:
             for said in self._recognitions.values()
             if 0 <= (stamp_ns - said.stamp_ns) * 1e-9 <= SHOWN_SEC
         ]
+        outlook = self._outlook
+        if outlook is not None and 0 <= (stamp_ns - outlook.stamp_ns) * 1e-9 <= SHOWN_SEC:
+            lines.append(_outlook_line(outlook))
         return [line for line in lines if line]
+
+
+def _key(said: Recognition | Caption) -> tuple[str, str]:
+    return said.task, said.group if isinstance(said, Recognition) else ''
+
+
+def _outlook_line(said: Anticipation | ObjectChange) -> str:
+    """Return the one line about what goes beyond the clip."""
+    if isinstance(said, ObjectChange):
+        return f'an object changes {said.change_score:.0%}' if said.is_change else ''
+    actions = [' '.join(label for label, _ in action) for action in said.actions]
+    return _legible(f'next: {", then ".join(actions[:SHOWN_ACTIONS])}')
 
 
 def _line(said: Recognition | Caption) -> str:
     if isinstance(said, Recognition):
-        return f'{said.task}: {said.label} {said.score:.0%}' if said.label else ''
-    if not said.sentence:
-        return ''
+        name = f'{said.task} {said.group}'.rstrip()
+        return f'{name}: {said.label} {said.score:.0%}' if said.label else ''
+    return f'{_legible(said.sentence)} ({said.score:.2f})' if said.sentence else ''
+
+
+def _legible(text: str) -> str:
     # OpenCV has no other letters.
-    sentence = said.sentence.encode('ascii', 'replace').decode()
-    return f'{shorten(sentence, MAX_LETTERS, placeholder=" ...")} ({said.score:.2f})'
+    letters = text.encode('ascii', 'replace').decode()
+    return shorten(letters, MAX_LETTERS, placeholder=' ...')
 
 
 def _view(person: PersonResult) -> PersonView:

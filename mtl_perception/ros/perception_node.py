@@ -12,6 +12,7 @@ from typing import Any
 from diagnostic_msgs.msg import DiagnosticArray
 from mtl_perception.ros.captions import CaptionSentences
 from mtl_perception.ros.diagnostics import ERROR, OK, status_msg
+from mtl_perception.ros.introduction import describe_engine, unused_tasks
 from mtl_perception.ros.memory import keep_freed_memory
 from mtl_perception.ros.messages import labels_msg
 from mtl_perception.ros.parameters import (
@@ -26,6 +27,7 @@ from mtl_perception.ros.signals import ignore_signals
 from mtl_perception.ros.stream import Stream
 from mtl_perception.ros.throttle import Throttle
 from mtl_perception.ros.transport import shipped_file, use_shipped_transport_profile
+from mtl_perception.ros.usage import tells_usage
 from mtl_perception.runtime.engine import Engine
 from mtl_perception.runtime.recognizer import load_frame_branch
 from rcl_interfaces.msg import SetParametersResult
@@ -145,12 +147,9 @@ class PerceptionNode(LifecycleNode):
         self._engine = engine
         self._result_publishers = ResultPublishers(self, engine)
         self._labels_publisher.publish(labels_msg(engine.config.tasks))
-        self.get_logger().info(_describe(engine, self._num_threads))
-        if mute := _mute_tasks(engine):
-            self.get_logger().warning(
-                f'The checkpoint has no use for {", ".join(mute)}: joints, and what people do, '
-                'take tasks of detection, keypoints and association'
-            )
+        self.get_logger().info(describe_engine(engine, self._num_threads))
+        for complaint in unused_tasks(engine):
+            self.get_logger().warning(complaint)
         self._state, self._failure = 'inactive', ''
         return super().on_configure(state)
 
@@ -283,31 +282,11 @@ def find_checkpoint(path: str) -> Path:
     return Path(path).expanduser() if path else shipped_file(DEMO_CHECKPOINT)
 
 
-def _describe(engine: Engine, num_threads: int) -> str:
-    tasks = ', '.join(
-        f'{n} (captions)' if t.kind == 'caption' else f'{n} ({len(t.labels)} labels)'
-        for n, t in engine.config.tasks.items()
-    )
-    timings = ', '.join(
-        f'{1e3 * sec:.1f} ms in {name}' for name, sec in engine.forward_sec.items()
-    )
-    threads = f' with {num_threads} threads' if engine.device.type == 'cpu' else ''
-    return (
-        f'Network of {engine.num_parameters / 1e6:.1f} M parameters on {engine.device}{threads} '
-        f'in {engine.precision} for {tasks}; one forward took {timings}'
-    )
-
-
-def _mute_tasks(engine: Engine) -> list[str]:
-    """Return the tasks of which nothing is ever said."""
-    if engine.frame_trunk is not None and engine.finds_joints:
-        return []
-    kinds = ('keypoints', 'association', 'activity')
-    return [task for kind in kinds if (task := engine.config.task_of_kind(kind)) is not None]
-
-
 def main(args: list[str] | None = None) -> int:
     """Run the node until it is told to stop; return the exit status."""
+    what = 'Publish who is seen by a camera, where, and what people do.'
+    if tells_usage('perception_node', what, PerceptionParameters, args):
+        return 0
     keep_freed_memory()
     use_shipped_transport_profile()
     rclpy.init(args=args)

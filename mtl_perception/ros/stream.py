@@ -10,6 +10,7 @@ from mtl_perception.ros.diagnostics import (
     inference_values,
     input_values,
     InputDiagnostics,
+    memory_values,
     status_msg,
 )
 from mtl_perception.ros.image_input import ImageInput
@@ -107,7 +108,7 @@ class Stream:
         """
         statistics, parameters = self.statistics, self._parameters()
         timeout_sec = parameters.input_timeout_sec + parameters.min_period_sec
-        recognizer = self._recognizer
+        recognizer, memory = self._recognizer, self._recognizer.memory
         figures = input_values(statistics, self.topic, recognizer.span_sec)
         results = inference_values(statistics, recognizer.num_superseded, recognizer.num_tracks)
         return [
@@ -116,7 +117,7 @@ class Stream:
             ),
             status_msg(
                 f'{name}: inference',
-                *inference_status(statistics, timeout_sec),
-                {**values, **results},
+                *inference_status(statistics, timeout_sec, memory),
+                {**values, **results, **memory_values(memory)},
             ),
         ]

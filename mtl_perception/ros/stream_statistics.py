@@ -20,8 +20,9 @@ class StreamStatistics:
     events: Counters = field(default_factory=Counters)  # resets and skipped frames, by kind
     convert_ms: RollingStatistics = field(default_factory=RollingStatistics)
     infer_ms: RollingStatistics = field(default_factory=RollingStatistics)
-    # Of these, the network's share: what looks at clips, and what looks at frames.
+    # Of these, the network's share: what looks at clips, at the memory of them, and at frames.
     clip_ms: RollingStatistics = field(default_factory=RollingStatistics)
+    memory_ms: RollingStatistics = field(default_factory=RollingStatistics)
     frame_ms: RollingStatistics = field(default_factory=RollingStatistics)
     publish_ms: RollingStatistics = field(default_factory=RollingStatistics)
     # From the image callback's entry to the result's publication, and from the image's stamp.

@@ -18,9 +18,9 @@ from mtl_perception.network.pose.detection import DetectionOutput
 from mtl_perception.network.pose.keypoints import KeypointOutput
 from mtl_perception.network.pose.skeleton import NUM_KEYPOINTS
 from mtl_perception.network.temporal_graph.config import GraphConfig
+from mtl_perception.network.temporal_graph.window import window_of
 from mtl_perception.runtime.outputs import found_people, Outputs
 from mtl_perception.runtime.segment_outputs import segment_logits, segment_scores, SegmentKey
-from mtl_perception.runtime.segment_window import num_given
 from mtl_perception.runtime.stopwatch import Stopwatch
 import numpy as np
 import torch
@@ -265,7 +265,7 @@ class Engine:
         windows = {}
         for trunk, graph in self.memory_trunks.items():
             for task in self.config.tasks_of(trunk):
-                num_nodes = num_given(settings_of(task, self.config.tasks[task]))
+                num_nodes = window_of(settings_of(task, self.config.tasks[task])).num_inputs
                 shape = (1, num_nodes, graph.num_features, graph.feature_dim)
                 windows[task] = features[graph.source].expand(shape)
         return windows

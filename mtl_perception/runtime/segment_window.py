@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from mtl_perception.network.temporal_graph.config import (
-    AnticipationConfig,
     GraphConfig,
     GraphSettings,
     PointOfNoReturnConfig,
     StateChangeConfig,
 )
+from mtl_perception.network.temporal_graph.window import window_of
 import numpy as np
 
 SECOND = 1_000_000_000
@@ -36,14 +36,14 @@ class SegmentWindow:
         return -int(self.offsets_ns[0])
 
 
-def window_of(settings: GraphSettings, graph: GraphConfig) -> SegmentWindow:
+def segment_window(settings: GraphSettings, graph: GraphConfig) -> SegmentWindow:
     """
     Return the window of a task.
 
     :param settings: Of the task, which say how long it is.
     :param graph: Of the trunk that feeds it.
     """
-    num_nodes, num_features = num_given(settings), graph.num_features
+    num_nodes, num_features = window_of(settings).num_inputs, graph.num_features
     if isinstance(settings, PointOfNoReturnConfig):
         offsets = np.arange(1 - num_nodes, 1) * (settings.seconds / num_nodes)
     elif isinstance(settings, StateChangeConfig):
@@ -58,13 +58,6 @@ def window_of(settings: GraphSettings, graph: GraphConfig) -> SegmentWindow:
         offsets_ns=np.rint(offsets * SECOND).astype(np.int64),
         is_interpolated=isinstance(settings, PointOfNoReturnConfig),
     )
-
-
-def num_given(settings: GraphSettings) -> int:
-    """Return how many nodes of a window are given to the network: not those of the future."""
-    if isinstance(settings, AnticipationConfig):
-        return settings.num_inputs
-    return settings.num_nodes
 
 
 def _even_offsets(seconds: float, num_intervals: int, count: int, stride: float) -> np.ndarray:

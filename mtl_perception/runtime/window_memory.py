@@ -10,7 +10,7 @@ from mtl_perception.network.temporal_graph.config import GraphConfig
 from mtl_perception.runtime.clip_buffer import Clip
 from mtl_perception.runtime.engine import Engine
 from mtl_perception.runtime.feature_memory import FeatureMemory
-from mtl_perception.runtime.segment_window import SECOND, SegmentWindow, window_of
+from mtl_perception.runtime.segment_window import SECOND, segment_window, SegmentWindow
 import numpy as np
 import torch
 from torch import Tensor
@@ -47,7 +47,7 @@ class WindowMemory:
         tasks = engine.config.tasks
         self.source = graph.source
         self.windows: dict[str, SegmentWindow] = {
-            task: window_of(settings_of(task, tasks[task]), graph)
+            task: segment_window(settings_of(task, tasks[task]), graph)
             for task in engine.config.tasks_of(trunk)
         }
         self._stride_sec = graph.stride_seconds

@@ -36,6 +36,7 @@ def test_people_do_not_wait_for_a_caption(monkeypatch: pytest.MonkeyPatch, broke
         monkeypatch.setattr(result_publishers, f'{name}_msg', lambda _, said=name: said)
     engine: Any = SimpleNamespace(
         config=SimpleNamespace(trunks_of=lambda _: []),
+        memory_trunks={},
         caption_settings=object(),
         activity_settings=object(),
         frame_trunk='frame',
@@ -43,7 +44,12 @@ def test_people_do_not_wait_for_a_caption(monkeypatch: pytest.MonkeyPatch, broke
     )
     node: Any = Recorder(broken)
     results: Any = SimpleNamespace(
-        recognitions=[], caption=object(), people=object(), frame=SimpleNamespace(stamp_ns=0)
+        recognitions=[],
+        anticipation=None,
+        change=None,
+        caption=object(),
+        people=object(),
+        frame=SimpleNamespace(stamp_ns=0),
     )
     publishers = ResultPublishers(node, engine)
     if broken:
