@@ -13,6 +13,7 @@ import cv2
 from mtl_perception.network.config import (
     FIXED_LABELS,
     FRAME_KINDS,
+    GRAPH_KINDS,
     NetworkConfig,
     TrunkConfig,
 )
@@ -33,6 +34,7 @@ from mtl_training.data.multitask import (
     TasksAt,
 )
 from mtl_training.data.sample import AnyDataset, Batch, ClipDataset, collate, Sample
+from mtl_training.data.segments.registry import build_windows
 from mtl_training.data.synthetic import SyntheticClips, SyntheticFrames
 from mtl_training.data.videos.clips import VideoClips
 from mtl_training.data.videos.registry import build_clips, call_with_own, VIDEO_SETS
@@ -76,6 +78,8 @@ def build_dataset(
         overrides.setdefault('images', 0)
     if kind in FRAME_KINDS:
         return _build_frames([task], data, split, network, **overrides)[task]
+    if kind in GRAPH_KINDS:
+        return _build_windows(task, data, split, network, **overrides)
     trunk = network.trunks[network.tasks[task].trunk]
     settings = {
         'num_frames': trunk.num_frames,
@@ -111,6 +115,28 @@ def build_dataset(
     if split != 'train' or not data.label_noise:
         return dataset
     return NoisyLabels(dataset, data.label_noise, seed=data.label_noise_seed)
+
+
+def _build_windows(
+    task: str, data: DataConfig, split: str, network: NetworkConfig, **overrides: Any
+) -> AnyDataset:
+    if data.label_noise:
+        raise ValueError(
+            f"data set '{data.dataset}' of task '{task}': label_noise is for clips of one class "
+            'each.'
+        )
+    config = network.tasks[task]
+    graph = network.trunks[config.trunk].graph
+    assert graph is not None
+    return build_windows(
+        data.dataset,
+        task,
+        config.kind,
+        split,
+        {**data.of_split(split), **overrides},
+        settings=settings_of(task, config),
+        graph=graph,
+    )
 
 
 def _meet_trunk(settings: dict[str, Any], trunk: TrunkConfig) -> None:
@@ -217,18 +243,32 @@ def _build_frames(
 
 def with_labels(network: NetworkConfig, datasets: Mapping[str, AnyDataset]) -> NetworkConfig:
     """
-    Return the network config with the labels of the data sets.
+    Return the network config with the labels, and the groups of labels, of the data sets.
 
     :raises ValueError: If the config names other labels than the data set has.
     """
+    groups = {}
     for task, dataset in datasets.items():
-        named = network.tasks[task].labels
-        if named and tuple(named) != tuple(dataset.labels):
-            raise ValueError(
-                f"the labels of task '{task}' differ from those of its data set: "
-                f'{list(named)} against {list(dataset.labels)}.'
-            )
-    return network.with_labels({task: tuple(d.labels) for task, d in datasets.items()})
+        _check_same(f"the labels of task '{task}'", network.tasks[task].labels, dataset.labels)
+        if found := getattr(dataset, 'groups', {}):
+            named = network.tasks[task].groups
+            if named and list(named) != list(found):
+                raise ValueError(
+                    f"the groups of task '{task}' differ from those of its data set: "
+                    f'{list(named)} against {list(found)}.'
+                )
+            for group, labels in named.items():
+                _check_same(f"the labels '{group}' of task '{task}'", labels, found[group])
+            groups[task] = found
+    labelled = network.with_labels({task: tuple(d.labels) for task, d in datasets.items()})
+    return labelled.with_groups(groups)
+
+
+def _check_same(what: str, named: Sequence[str], found: Sequence[str]) -> None:
+    if named and tuple(named) != tuple(found):
+        raise ValueError(
+            f'{what} differ from those of its data set: {list(named)} against {list(found)}.'
+        )
 
 
 def training_batches(

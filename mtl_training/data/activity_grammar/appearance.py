@@ -10,10 +10,10 @@ The appearance of a moment is three blocks side by side:
   that of the state after from there on.
 
 To each block come an offset of the video (somebody else's kitchen), one of the action (another way
-to do it, so that a longer look helps no more) and noise of every moment. In most actions something
-covers the object for a while: it looks as in another state, and then as before. All of it is mixed
-by one fixed matrix. So one moment hides the state, and that it looks different at some moments does
-not say that it changed: that takes what is before and what is after.
+to do it, so that a longer look helps no more) and noise of every moment. In half of the actions
+something covers the object for a while: it looks as if it had changed, and then as before. All of
+it is mixed by one fixed matrix. So one moment hides the state, and that it looks different at some
+moments does not say that it changed: that takes what is before and what is after.
 """
 
 from __future__ import annotations

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 
+from mtl_perception.network.temporal_graph.config import STATE_CHANGES
 from mtl_training.data.annotations.ego4d import RATE_HZ, StateChange
 from mtl_training.data.graph_sample import GraphSample
 from mtl_training.data.segments.sampling import drawn_rows, drawn_window, even_rows, interpolated
@@ -19,7 +20,6 @@ import torch
 from torch.utils.data import Dataset
 
 _LOGGER = logging.getLogger(__name__)
-LABELS = ('no_change', 'change')
 JITTER_SECONDS = (5.0, 8.0)
 _NO_SECONDS = torch.zeros(2)
 
@@ -37,7 +37,7 @@ class StateChangeWindows(Dataset[GraphSample]):
     :raises ValueError: If there is no labelled interval.
     """
 
-    labels = LABELS
+    labels: tuple[str, ...] = STATE_CHANGES
     groups: dict[str, tuple[str, ...]] = {}
 
     def __init__(
@@ -72,11 +72,11 @@ class StateChangeWindows(Dataset[GraphSample]):
     def describe(self, index: int) -> str:
         """Return the video and the time, and what happens."""
         change = self._changes[index]
-        return f'{_where(change)}: {LABELS[bool(change.state_change)]}'
+        return f'{_where(change)}: {STATE_CHANGES[bool(change.state_change)]}'
 
     def counts(self) -> list[int]:
         """Return the number of intervals of each label."""
-        return torch.bincount(self._targets, minlength=len(LABELS)).tolist()
+        return torch.bincount(self._targets, minlength=len(STATE_CHANGES)).tolist()
 
 
 class PointOfNoReturnWindows(Dataset[GraphSample]):

@@ -35,9 +35,15 @@ class SegmentSource(Protocol):
 
     split: str
     groups: dict[str, tuple[str, ...]]
-    actions: Sequence[Action]
-    changes: Sequence[StateChange]
     feature_set: FeatureSet
+
+    @property
+    def actions(self) -> Sequence[Action]:
+        """Return the annotated actions."""
+
+    @property
+    def changes(self) -> Sequence[StateChange]:
+        """Return the annotated intervals."""
 
     def features(self, video_uid: str) -> NDArray[np.floating]:
         """Return the features of a video, ``[N, D]``, N at least 1."""
