@@ -1,4 +1,4 @@
-"""Tables of how well sentences are retrieved, classes ranked and videos recognised."""
+"""Tables of how well sentences are retrieved, classes ranked, videos and windows judged."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from mtl_training.metrics import Evaluation
+from mtl_training.segment_evaluation import shown_figures
 from rich.console import Console
 from rich.table import Table
 
@@ -18,6 +19,7 @@ def print_clips(console: Console, evaluation: Evaluation, title: str) -> None:
     _print_captions(console, evaluation, title)
     _print_multilabel(console, evaluation, title)
     _print_videos(console, evaluation)
+    _print_segments(console, evaluation, title)
 
 
 def protocols(figures: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
@@ -73,6 +75,18 @@ def _print_videos(console: Console, evaluation: Evaluation) -> None:
     for task, figures in evaluation.videos.items():
         shares = [_share(figures[name]) for name in ('accuracy', 'clip_accuracy')]
         table.add_row(task, shares[0], str(figures['videos']), shares[1], str(figures['clips']))
+    console.print(table)
+
+
+def _print_segments(console: Console, evaluation: Evaluation, title: str) -> None:
+    if not evaluation.segments:
+        return
+    table = Table(title=f'{title}: windows of features')
+    for column in ('task', 'figures', 'score', 'windows', 'loss'):
+        table.add_column(column, justify='left' if column in ('task', 'figures') else 'right')
+    for task, row in evaluation.segments.items():
+        figures, loss = ', '.join(shown_figures(row)), evaluation.losses[task]
+        table.add_row(task, figures, f'{row["score"]:.3f}', str(row['samples']), f'{loss:.3f}')
     console.print(table)
 
 

@@ -24,6 +24,8 @@ SPLITS = ('train', 'val', 'test')
 PRECISIONS = ('32-true', 'bf16-mixed', '16-mixed', 'bf16-true', '64-true')
 DTYPES = ('float32', 'float16')
 ACCELERATORS = ('auto', 'cpu', 'cuda', 'mps')
+# Regimes that can do with tasks without data, which come whole from init_checkpoint.
+WITHOUT_DATA = ('backpack',)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -172,7 +174,8 @@ class TrainingConfig:
     One training run.
 
     :param network: Trunks and tasks.
-    :param data: One data set per task.
+    :param data: One data set per task; with the regime backpack, known tasks that come from
+        init_checkpoint need none.
     :param iterations: How long to train.
     :param batch_size: Samples per task and iteration, over all devices together.
     :param batch_sizes: Of single tasks, where they differ.
@@ -267,7 +270,9 @@ class TrainingConfig:
                 f"network.trunks: no task reads the trunk '{unused[0]}'; those that tasks read: "
                 f'{sorted({task.trunk for task in self.network.tasks.values()})}.'
             )
-        if set(self.data) != set(self.network.tasks):
+        strange = set(self.data) ^ set(self.network.tasks)
+        may_lack = self.regime.name in WITHOUT_DATA and self.init_checkpoint is not None
+        if strange and not (may_lack and strange < set(self.network.tasks)):
             raise ValueError(
                 f'data must name a data set for each task of the network, '
                 f'{sorted(self.network.tasks)}, got {sorted(self.data)}.'

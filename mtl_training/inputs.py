@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from mtl_perception.network.config import CLIP_KINDS, NetworkConfig
+from mtl_perception.network.config import CLIP_KINDS, GRAPH_KINDS, NetworkConfig
 from mtl_perception.network.heads import settings_of
 from mtl_perception.network.pose.activity import activity_inputs
 from mtl_perception.network.preprocessing import FramePreprocessor
 from mtl_training.criteria.activity import has_activity
 from mtl_training.criteria.association import association_inputs
 from mtl_training.data.frame_sample import FrameBatch
+from mtl_training.data.graph_sample import GraphBatch
 from mtl_training.data.sample import Batch, ClipBatch
 import torch
 from torch import nn, Tensor
@@ -54,7 +55,7 @@ class TaskInputs(nn.Module):
         :return: Normalised clips, ``[B, 3, T, h, w]``; normalised newest frames, ``[B, 3, h, w]``;
             the maps of the joints in the boxes of all people, ``[B * P, 17, height, width]``;
             normalised poses of the people whose activity is known, ``[N, T * 34]``: padding must
-            not move the statistics of batch norms.
+            not move the statistics of batch norms; windows of features, ``[B, N, S, D]``.
         """
         return {task: self._input(task, batch) for task, batch in batches.items()}
 
@@ -72,6 +73,9 @@ class TaskInputs(nn.Module):
         if kind in CLIP_KINDS:
             assert isinstance(batch, ClipBatch)
             return self._clips(task, batch)
+        if kind in GRAPH_KINDS:
+            assert isinstance(batch, GraphBatch)
+            return batch.features.to(self._dtype)
         assert isinstance(batch, FrameBatch)
         if kind == 'association':
             settings = self._settings[task]

@@ -14,7 +14,16 @@ import torch
 from torch import Tensor
 
 # Figures of a checkpoint's metrics that are of one task each.
-_PER_TASK = ('accuracy', 'loss', 'samples', 'people', 'captions', 'multilabel', 'videos')
+_PER_TASK = (
+    'accuracy',
+    'loss',
+    'samples',
+    'people',
+    'captions',
+    'multilabel',
+    'videos',
+    'segments',
+)
 _NARROW = {'F16': 'float16', 'BF16': 'bfloat16'}
 # Parts of a training config that belong to single tasks.
 _SECTIONS = ('data', 'losses', 'batch_sizes')

@@ -83,6 +83,7 @@ class Evaluation:
     captions: dict[str, dict[str, Any]] = field(default_factory=dict)  # retrieval
     multilabel: dict[str, dict[str, Any]] = field(default_factory=dict)  # average precision
     videos: dict[str, dict[str, Any]] = field(default_factory=dict)  # of several clips each
+    segments: dict[str, dict[str, Any]] = field(default_factory=dict)  # of windows of features
     frames: list[Any] = field(default_factory=list)  # what the figures of people came from
 
     @property
@@ -90,7 +91,7 @@ class Evaluation:
         """Return what stands for each task in a choice between networks, in [0, 1]."""
         clips = {t: m.accuracy for t, m in self.confusions.items() if t not in self.people}
         clips |= {task: row['map'] or 0.0 for task, row in self.multilabel.items()}
-        others = {**self.captions, **self.people}
+        others = {**self.captions, **self.people, **self.segments}
         return clips | {task: row.get('score') or 0.0 for task, row in others.items()}
 
     @property
@@ -122,7 +123,7 @@ class Evaluation:
         }
 
     def _others(self) -> dict[str, dict[str, Any]]:
-        names = ('people', 'captions', 'multilabel', 'videos')
+        names = ('people', 'captions', 'multilabel', 'videos', 'segments')
         return {name: getattr(self, name) for name in names}
 
     def details(self) -> dict[str, Any]:

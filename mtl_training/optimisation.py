@@ -84,14 +84,19 @@ def freeze_stages(
             module.requires_grad_(False)
 
 
-def set_train_mode(network: MultiTaskNetwork, *, freeze_batch_norm: bool) -> None:
+def set_train_mode(
+    network: MultiTaskNetwork, *, freeze_batch_norm: bool, frozen: Iterable[nn.Module] = ()
+) -> None:
     """
     Put the network into training mode, but for the norms whose statistics must not move.
 
     :param freeze_batch_norm: Keep the statistics of the backbone's norms, those that initial
         weights bring along; norms that a sharing method adds have none to keep.
+    :param frozen: Parts that are in evaluation mode: no dropout either.
     """
     network.train()
+    for module in frozen:
+        module.eval()
     if freeze_batch_norm:
         for method in network.sharing_methods:
             for _, module in method.copies():

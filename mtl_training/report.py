@@ -158,7 +158,8 @@ def draw_learning_curves(records: Sequence[Mapping[str, Any]], path: Path) -> No
 
 def _figure_of(row: Mapping[str, Any], task: str) -> float:
     """Return what a record says of a task: its accuracy, or what stands for it."""
-    for section, name in (('people', 'score'), ('captions', 'score'), ('multilabel', 'map')):
+    sections = {'people': 'score', 'captions': 'score', 'multilabel': 'map', 'segments': 'score'}
+    for section, name in sections.items():
         if task in row.get(section, {}):
             figure = row[section][task][name]
             break

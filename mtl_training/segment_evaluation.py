@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -115,6 +115,18 @@ def segment_figures(kind: str, rows: Mapping[str, Tensor]) -> dict[str, Any]:
     if kind == 'state_change':
         return {**means, 'samples': samples, 'score': mean}
     return {**means, 'samples': samples, 'score': 1 - min(mean, 1.0)}
+
+
+def shown_figures(row: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what a person reads of the figures of a task, one text per figure."""
+    for name, text in (('accuracy', '{:.1%}'), ('edit_distance', 'ED {:.3f}')):
+        found = row.get(name, {})
+        if isinstance(found, Mapping):
+            yield from (f'{group} {text.format(value)}' for group, value in found.items())
+        else:
+            yield text.format(found)
+    if 'error_sec' in row:
+        yield f'error {row["error_sec"]:.2f} s'
 
 
 def _mean(values: Tensor) -> float:

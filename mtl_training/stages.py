@@ -25,6 +25,7 @@ from mtl_training.predicted_poses import (
 from mtl_training.processes import gather_objects
 from mtl_training.regimes import Stage
 from mtl_training.tables import nearest
+from torch import nn
 from torch.utils.data import Subset
 
 POSE_KINDS = ('detection', 'keypoints', 'association')  # of the tasks that find poses
@@ -46,7 +47,7 @@ def check_stages(stages: Sequence[Stage], network: NetworkConfig) -> None:
         nothing to find them with.
     """
     for i, stage in enumerate(stages):
-        for name in stage.freeze:
+        for name in (*stage.freeze, *stage.freeze_backbones):
             if name not in network.trunks:
                 raise ValueError(
                     f"stages[{i}].freeze: no trunk '{name}'. {nearest(name, [*network.trunks])}"
@@ -69,10 +70,18 @@ def freeze(network: MultiTaskNetwork, stage: Stage, trainable: Mapping[int, bool
 
     :param trainable: Of every parameter, by its id, whether the run trains it at all.
     """
-    frozen = {id(p) for name in stage.freeze for p in network.trunks[name].parameters()}
+    frozen = {id(p) for module in frozen_modules(network, stage) for p in module.parameters()}
     for parameter in network.parameters():
         is_trained = trainable[id(parameter)] and id(parameter) not in frozen
         parameter.requires_grad_(is_trained)
+
+
+def frozen_modules(network: MultiTaskNetwork, stage: Stage) -> list[nn.Module]:
+    """Return the parts of a network that a stage leaves as they are."""
+    backbones = [
+        module for name in stage.freeze_backbones for _, module in network.sharing(name).copies()
+    ]
+    return [*(network.trunks[name] for name in stage.freeze), *backbones]
 
 
 def with_predicted_poses(

@@ -10,6 +10,7 @@ import math
 from lightning_fabric import Fabric
 from lightning_fabric.wrappers import _FabricOptimizer
 from mtl_perception.network.multitask import MultiTaskNetwork
+from mtl_perception.network.temporal_graph.prototypes import PrototypeBank
 from mtl_training.data.sample import Batch, ClipBatch
 from mtl_training.inputs import TaskInputs
 from mtl_training.passes import Passes
@@ -88,6 +89,9 @@ class TrainingStep:
             for parameter in method.shared_parameters()
         )
         self._trained = tuple(p for p in self._network.parameters() if p.requires_grad)
+        # Prototypes may be large, and no step changes them.
+        banks = [m for m in self._network.modules() if isinstance(m, PrototypeBank)]
+        self._fixed = {id(tensor) for bank in banks for tensor in bank.buffers()}
 
     @property
     def looks_ahead(self) -> bool:
@@ -141,7 +145,7 @@ class TrainingStep:
         return moved, ahead
 
     def _state(self) -> Iterator[Tensor]:
-        yield from self._network.buffers()
+        yield from (t for t in self._network.buffers() if id(t) not in self._fixed)
         for tensor in (*self._weighting.buffers(), *self._weighting.parameters()):
             if tensor.numel() <= SMALL_STATE:
                 yield tensor.detach()

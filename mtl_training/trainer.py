@@ -14,6 +14,7 @@ from lightning_fabric.wrappers import _FabricOptimizer
 from mtl_perception.checkpoint import load_checkpoint, load_network, save_checkpoint
 from mtl_perception.network.config import NetworkConfig
 from mtl_perception.network.multitask import MultiTaskNetwork
+from mtl_training.completion import complete_network
 from mtl_training.config import TrainingConfig
 from mtl_training.criteria import build_criteria, Criterion
 from mtl_training.data.fingerprint import check_same_samples, fingerprint
@@ -55,7 +56,13 @@ from mtl_training.run_state import (
     RunState,
     save_state,
 )
-from mtl_training.stages import check_stages, freeze, StoredPoses, with_predicted_poses
+from mtl_training.stages import (
+    check_stages,
+    freeze,
+    frozen_modules,
+    StoredPoses,
+    with_predicted_poses,
+)
 from mtl_training.step import Batches, count_parameters, StepResult, TrainingStep
 from mtl_training.stop_request import StopRequest
 from mtl_training.synced_batch_norm import sync_batch_norms
@@ -103,6 +110,7 @@ class Trainer:
         network_config = with_labels(config.network, self._datasets['train'])
         for split in splits[1:]:
             with_labels(network_config, self._datasets[split])
+        network_config = complete_network(config, network_config, self._datasets['train'])
         # Anew: a data set may have drawn numbers, and more of them in the process that filled a
         # cache. All processes draw alike from here on.
         self._fabric.seed_everything(config.seed, verbose=False)
@@ -239,9 +247,14 @@ class Trainer:
         progress = self._progress
         if progress.stage != number:
             progress.stage, progress.plateau = number, Plateau()
+            if set(self._judged(stage.first)) != set(self._judged(stage.first - 1)):
+                progress.best = -1.0  # of other tasks
+            if stage.is_fresh:
+                self._optimiser.state.clear()
         self._stage, self._settings = stage, replace(self._config.optimiser, **stage.optimiser)
         self._step.clip_norm = self._settings.clip_norm
         freeze(self._network, stage, self._trainable)
+        self._frozen = frozen_modules(self._network, stage)
         self._step.refresh()
         if len(self._stages) > 1:
             self._log.say(
@@ -282,7 +295,11 @@ class Trainer:
         rate *= (stage.lr or optimiser.lr) / optimiser.lr * self._progress.plateau.factor
         set_learning_rate(self._optimiser, rate)
         self._regime.begin(self._iteration, self._recorder)
-        set_train_mode(self._network, freeze_batch_norm=config.freeze_batch_norm)
+        if self._iteration == stage.first:
+            self._step.refresh()  # what tasks share may have changed
+        set_train_mode(
+            self._network, freeze_batch_norm=config.freeze_batch_norm, frozen=self._frozen
+        )
         started = time.perf_counter()
         result = self._step(self._iteration, batches, upcoming)
         self._step_ms.append(1e3 * (time.perf_counter() - started))
@@ -304,7 +321,9 @@ class Trainer:
     # -- Validation --------------------------------------------------------------------------
 
     def _validate(self) -> None:
-        evaluation = self._evaluate(self._current(), self._datasets['val'], self._share())
+        self._regime.before_validation(self._recorder)
+        judged = self._judged(self._iteration - 1, 'val')
+        evaluation = self._evaluate(self._current(), judged, self._share())
         figures = evaluation.summary()
         structure = {
             name: self._network.sharing(name).structure() for name in self._network.trunks
@@ -326,6 +345,11 @@ class Trainer:
         best = ', best so far' if self._progress.best_iteration == self._iteration else ''
         selection = self._config.evaluation.selection
         self._log.say(f'validation {self._iteration}: {shares}  {selection} {chosen:.1%}{best}')
+
+    def _judged(self, iteration: int, split: str = 'train') -> dict[str, AnyDataset]:
+        """Return the data sets of the tasks that count after an iteration."""
+        tasks = self._regime.judged_tasks(iteration)
+        return {task: data for task, data in self._datasets[split].items() if task in tasks}
 
     def _ended_round(self) -> Round | None:
         """Return the round that the last iteration ended, if it did."""
@@ -412,8 +436,13 @@ class Trainer:
             save_state(self._folder.state, RunState(self._iteration, facts, modules, optimiser))
         self._fabric.barrier()
 
-    def _labels(self) -> dict[str, list[str]]:
-        return {name: list(task.labels) for name, task in self._network.config.tasks.items()}
+    def _labels(self) -> dict[str, Any]:
+        return {
+            name: {group: list(labels) for group, labels in task.groups.items()}
+            if task.groups
+            else list(task.labels)
+            for name, task in self._network.config.tasks.items()
+        }
 
     def _resume(self) -> None:
         """
@@ -528,7 +557,8 @@ class Trainer:
             best = MultiTaskNetwork(self._network.config).eval()
         best = best.to(self._fabric.device)
         broadcast_state(best)
-        return best, self._evaluate(best, self._datasets[self._last_split()], self._share())
+        judged = self._judged(self._config.iterations - 1, self._last_split())
+        return best, self._evaluate(best, judged, self._share())
 
     def _last_split(self) -> str:
         return 'test' if self._config.evaluation.test else 'val'

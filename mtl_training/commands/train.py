@@ -15,6 +15,7 @@ from mtl_training.arguments import (
 )
 from mtl_training.config import load_config
 from mtl_training.run_folder import RunFolder
+from mtl_training.segment_evaluation import shown_figures
 from mtl_training.trainer import Trainer
 from rich.console import Console
 from rich.table import Table
@@ -80,4 +81,6 @@ def _print_summary(figures: Mapping[str, Any]) -> None:
             table.add_row(
                 f'{split} {task}', 'no mAP' if row['map'] is None else f'mAP {row["map"]:.1%}'
             )
+        for task, row in figures.get(split, {}).get('segments', {}).items():
+            table.add_row(f'{split} {task}', ', '.join(shown_figures(row)))
     Console().print(table)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 
-from mtl_perception.network.config import NetworkConfig
+from mtl_perception.network.config import FIXED_LABELS, GROUPED_KINDS, NetworkConfig
 from mtl_perception.network.multitask import MultiTaskNetwork
+from mtl_training.completion import complete_network
 from mtl_training.config import TrainingConfig
 from mtl_training.criteria import CRITERIA
 from mtl_training.initial_weights import initialise
@@ -44,17 +46,24 @@ class MethodChecks:
             config.init_weights,
             config.init_checkpoint,
         )
-        key = repr((config.network, facts))
+        key = repr((config.network, config.regime, facts))
         if key not in self._built:
             with torch.device('meta'):  # neither memory nor time for values
-                network = MultiTaskNetwork(_labelled(config.network))
+                network = MultiTaskNetwork(_completed(config))
             initialise(network, config)
             self._built.add(key)
 
 
+def _completed(config: TrainingConfig) -> NetworkConfig:
+    unread = SimpleNamespace(concepts=PLACEHOLDERS)
+    return complete_network(config, _labelled(config.network), dict.fromkeys(config.data, unread))
+
+
 def _labelled(network: NetworkConfig) -> NetworkConfig:
-    tasks = {
-        name: task if task.labels or task.kind == 'caption' else replace(task, labels=PLACEHOLDERS)
-        for name, task in network.tasks.items()
-    }
+    tasks = dict(network.tasks)
+    for name, task in network.tasks.items():
+        if task.kind in GROUPED_KINDS:
+            tasks[name] = replace(task, groups=task.groups or {'group': PLACEHOLDERS})
+        elif not task.labels and task.kind not in FIXED_LABELS:
+            tasks[name] = replace(task, labels=PLACEHOLDERS)
     return replace(network, tasks=tasks)

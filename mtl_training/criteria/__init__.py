@@ -14,6 +14,12 @@ from mtl_training.criteria.classification import ClassificationCriterion, sample
 from mtl_training.criteria.contract import Criterion
 from mtl_training.criteria.detection import DetectionCriterion
 from mtl_training.criteria.keypoints import KeypointCriterion
+from mtl_training.criteria.segments import (
+    AnticipationCriterion,
+    PointOfNoReturnCriterion,
+    RecognitionCriterion,
+    StateChangeCriterion,
+)
 from mtl_training.tables import call_with
 from torch import nn
 
@@ -26,6 +32,10 @@ CRITERIA: dict[str, type[Criterion]] = {
     'keypoints': KeypointCriterion,
     'association': AssociationCriterion,
     'activity': ActivityCriterion,
+    'recognition': RecognitionCriterion,
+    'anticipation': AnticipationCriterion,
+    'state_change': StateChangeCriterion,
+    'point_of_no_return': PointOfNoReturnCriterion,
 }
 
 

@@ -7,16 +7,19 @@ from typing import Any
 
 from mtl_training.criteria import Criterion
 from mtl_training.regimes.alternating import AlternatingRegime
+from mtl_training.regimes.backpack import BackpackRegime
 from mtl_training.regimes.contract import Forward, Regime, Round, Stage
 from mtl_training.regimes.distilling import DistillingRegime
 from mtl_training.regimes.joint import JointRegime
 from mtl_training.regimes.one_way import FinetuneRegime, LwfRegime
 from mtl_training.regimes.staged import StagedRegime
+from mtl_training.regimes.task_translation import TaskTranslationRegime
 from mtl_training.tables import call_with, choose
 
 __all__ = [
     'REGIMES',
     'AlternatingRegime',
+    'BackpackRegime',
     'DistillingRegime',
     'FinetuneRegime',
     'Forward',
@@ -26,6 +29,7 @@ __all__ = [
     'Round',
     'Stage',
     'StagedRegime',
+    'TaskTranslationRegime',
     'build_regime',
 ]
 
@@ -36,6 +40,8 @@ REGIMES: dict[str, type[Regime]] = {
     'distilling': DistillingRegime,
     'finetune': FinetuneRegime,
     'lwf': LwfRegime,
+    'backpack': BackpackRegime,
+    'task_translation': TaskTranslationRegime,
 }
 
 

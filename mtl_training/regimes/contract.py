@@ -62,6 +62,14 @@ class Recorder(Protocol):
         :return: ``[N, D]`` per head, float32, on the CPU: row i is that of sample i.
         """
 
+    def prototypes(self, task: str, heads: Sequence[str]) -> dict[str, Tensor]:
+        """
+        Return the mean features that tasks have of the training windows of each concept.
+
+        :param task: Of recognition, whose windows and concepts they are.
+        :return: ``[C, H]`` per head, float32, in evaluation mode and without augmentation.
+        """
+
     def varies(self, task: str) -> bool:
         """Tell whether the training samples of a task are others whenever they are asked for."""
 
@@ -78,6 +86,9 @@ class Stage:
     :param freeze: Trunks that stay as they are.
     :param predicted_poses: Whether activities are learnt from the poses that the network finds.
     :param optimiser: What differs from the settings of the run's optimiser, but for its lr.
+    :param freeze_backbones: Trunks of which all copies of the backbone stay as they are, but not
+        what their sharing method adds.
+    :param is_fresh: Whether the optimiser forgets what it remembers of the stages before.
     """
 
     first: int
@@ -87,6 +98,8 @@ class Stage:
     freeze: tuple[str, ...] = ()
     predicted_poses: bool = False
     optimiser: Mapping[str, Any] = field(default_factory=dict)
+    freeze_backbones: tuple[str, ...] = ()
+    is_fresh: bool = False
 
 
 class Regime(nn.Module):
@@ -113,6 +126,24 @@ class Regime(nn.Module):
             {task: given[task] if task in given else ClassificationCriterion() for task in tasks}
         )
 
+    @classmethod
+    def complete(
+        cls,
+        network: NetworkConfig,
+        datasets: Mapping[str, Any],
+        settings: Mapping[str, Any],
+        origin: NetworkConfig | None = None,
+    ) -> NetworkConfig:
+        """
+        Return the network config with what the regime needs of it, before the network is built.
+
+        :param datasets: Of the training split; tasks may lack theirs.
+        :param settings: Of the regime.
+        :param origin: Of the checkpoint that the run starts from, if there is one.
+        :raises ValueError: If the regime can't do with the network.
+        """
+        return network
+
     def prepare(self, num_samples: Mapping[str, int], batch_sizes: Mapping[str, int]) -> None:
         """
         Learn the sizes of the training sets and batches, once, before anything else is asked.
@@ -124,8 +155,8 @@ class Regime(nn.Module):
         """
         Check what the regime asks of a run, before anything is trained.
 
-        :param varies: Whether the training samples of each task are others whenever they are
-            asked for.
+        :param varies: Whether the training samples of each task that has some are others whenever
+            they are asked for.
         :raises ValueError: If the regime can't do with the network or the data.
         """
 
@@ -147,6 +178,13 @@ class Regime(nn.Module):
     def tasks_at(self, iteration: int) -> Sequence[str]:
         """Return the tasks that an iteration trains; a function of the iteration alone."""
         return self.tasks
+
+    def judged_tasks(self, iteration: int) -> Sequence[str]:
+        """Return the tasks that a validation after an iteration judges the network by."""
+        return self.tasks
+
+    def before_validation(self, recorder: Recorder) -> None:
+        """Prepare the network for being judged and stored."""
 
     def losses(
         self, forward: Forward, batches: Mapping[str, Batch]
