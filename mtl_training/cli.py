@@ -17,6 +17,10 @@ COMMANDS = {
         'mtl_training.commands.cross_predict',
         "show what tasks say of each other's clips",
     ),
+    'inspect-backpack': (
+        'mtl_training.commands.inspect_backpack',
+        'show what a task draws from the tasks that it knows',
+    ),
     'audit': ('mtl_training.commands.audit', 'find training clips with wrong labels'),
     'compare': ('mtl_training.commands.compare', 'train a grid of methods and compare them'),
     'report': ('mtl_training.commands.report', 'compare runs that are there'),

@@ -23,6 +23,7 @@ from mtl_perception.ros.messages import time_msg
 from mtl_perception.ros.parameters import declare_parameters
 from mtl_perception.ros.signals import ignore_signals
 from mtl_perception.ros.transport import use_shipped_transport_profile
+from mtl_perception.ros.usage import tells_usage
 from mtl_perception.ros.video_parameters import parse_size, VideoParameters
 import rclpy
 from rclpy.clock import Clock, ClockType
@@ -189,6 +190,9 @@ def main(args: list[str] | None = None) -> int:
 
     :return: 0 at the end of the source and when told to end, 1 if the source cannot be read.
     """
+    what = 'Publish a video, a camera or rendered scenes as a camera driver would.'
+    if tells_usage('video_node', what, VideoParameters, args):
+        return 0
     keep_freed_memory()
     use_shipped_transport_profile()
     # Our own handlers: rclpy's tear the context down under a publisher that is in use.
