@@ -64,7 +64,7 @@ def test_the_small_comparison_trains_every_regime_on_as_many_clips_of_each_task(
     comparison = load_comparison(ROOT / 'config' / 'training' / 'disjoint_small.yaml')
     runs = planned_runs(comparison, 'out')
     assert {run.seed for run in runs} == {0, 1, 2}
-    assert {run.config.regime.name for run in runs} == {'joint', 'alternating', 'distilling'}
+    assert {run.config.regime.name for run in runs} == {'joint', *WITH_ROUNDS}
     both = next(run for run in runs if len(run.config.data) == 2)
     sets = {task: data.settings['seed'] for task, data in both.config.data.items()}
     assert sets['gesture'] != sets['caption'], 'the scenes of the tasks are disjoint'
