@@ -4,7 +4,7 @@ from dataclasses import replace
 import json
 from typing import Any
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from mtl_perception.network import from_mapping, NetworkConfig, to_mapping
 from mtl_perception.network.config import FIXED_LABELS, INPUTS
@@ -90,10 +90,8 @@ def test_tasks_of_segments_have_the_labels_of_their_kind() -> None:
 
 def test_settings_of_a_task_are_those_of_its_kind() -> None:
     tasks = from_mapping(NetworkConfig, CONFIG).tasks
-    settings = settings_of('moment', tasks['moment'])
-    assert settings == PointOfNoReturnConfig(
-        backpack=BackpackConfig(tasks=('action', 'change'), k=1)
-    )
+    found = settings_of('moment', tasks['moment'])
+    assert found == PointOfNoReturnConfig(backpack=BackpackConfig(tasks=('action', 'change'), k=1))
 
 
 def test_groups_are_given_to_the_tasks_that_are_named() -> None:
@@ -143,7 +141,7 @@ def test_a_wrong_entry_is_refused(path: str, value: Any, message: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ('task', 'settings', 'message'),
+    ('task', 'given_settings', 'message'),
     [
         ('action', {'num_nodes': 4}, 'num_nodes must be odd, .* got 4'),
         ('action', {'num_nodes': 10**9 + 1}, 'num_nodes must be from 1 to 1024'),
@@ -165,15 +163,16 @@ def test_a_wrong_entry_is_refused(path: str, value: Any, message: str) -> None:
         ),
     ],
 )
-def test_a_wrong_setting_is_refused(task: str, settings: Any, message: str) -> None:
+def test_a_wrong_setting_is_refused(task: str, given_settings: Any, message: str) -> None:
     tasks = from_mapping(NetworkConfig, CONFIG).tasks
     with pytest.raises(ValueError, match=rf'tasks.{task}.settings.*{message}'):
-        settings_of(task, replace(tasks[task], settings=settings))
+        settings_of(task, replace(tasks[task], settings=given_settings))
 
 
+@settings(deadline=None)
 @given(
     task=st.sampled_from(['action', 'next', 'change', 'moment']),
-    settings=st.dictionaries(
+    given_settings=st.dictionaries(
         st.sampled_from(['num_nodes', 'num_inputs', 'dropout', 'seconds', 'backpack']),
         st.none()
         | st.integers()
@@ -182,10 +181,10 @@ def test_a_wrong_setting_is_refused(task: str, settings: Any, message: str) -> N
         | st.dictionaries(st.text(), st.text()),
     ),
 )
-def test_any_settings_are_read_or_refused_by_a_value_error(task: str, settings: Any) -> None:
+def test_any_settings_are_read_or_refused_by_a_value_error(task: str, given_settings: Any) -> None:
     tasks = from_mapping(NetworkConfig, CONFIG).tasks
     try:
-        read = settings_of(task, replace(tasks[task], settings=settings))
+        read = settings_of(task, replace(tasks[task], settings=given_settings))
     except ValueError:
         return
     assert 1 <= read.num_nodes <= 2048
