@@ -9,7 +9,7 @@ from typing import Any
 
 from mtl_training.backpack_inspection import BackpackInspection, GroupCounts
 from mtl_training.reporting.document import Block, Heading, Paragraph, Table
-from mtl_training.reporting.drawing import panels, Pictures, save
+from mtl_training.reporting.drawing import panels, Pictures, save, shared_legend
 import numpy as np
 
 MAX_BARS, MAX_CONCEPTS, MAX_CLASSES = 3, 20, 20
@@ -95,7 +95,9 @@ def _draw_closest(path: Path, *, counts: GroupCounts, concepts: Sequence[str]) -
     rows = min(MAX_CONCEPTS, len(concepts))
     height = 1.6 + (0.30 * rows if are_bars else 0.34 * rows)
     width = 6.0 if are_bars else 3.5 + 0.42 * len(classes)
-    figure, axes = panels(len(first), width=width, height=height, columns=2)
+    # Below each other where panels are wide: a page would shrink what it shows side by side.
+    columns = 2 if are_bars else 1
+    figure, axes = panels(len(first), width=width, height=height, columns=columns)
     for axis, (task, found) in zip(axes, first.items()):
         shares = 100 * found / np.maximum(1, found.sum(1, keepdims=True))
         shown = np.argsort(-found.sum(0), kind='stable')[:MAX_CONCEPTS]
@@ -112,6 +114,8 @@ def _draw_closest(path: Path, *, counts: GroupCounts, concepts: Sequence[str]) -
         axis.set_title(f'prototypes of {task}')
         if are_bars:
             axis.invert_yaxis()
+    if are_bars:
+        shared_legend(figure, axes[:1])
     save(figure, path)
     return True
 
@@ -122,7 +126,6 @@ def _bars(axis: Any, shares: Any, labels: Sequence[str]) -> None:
         places = np.arange(len(row)) - 0.4 + (number + 0.5) * thick
         axis.barh(places, row, height=thick, label=label, color=f'C{number}')
     axis.set_xlabel('share of the matches of the class, %')
-    axis.legend(fontsize=9, loc='lower right')
 
 
 def _draw_agreement(path: Path, *, counts: GroupCounts, names: Sequence[str]) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from mtl_training.fitting_tables import print_table
 from mtl_training.metrics import Evaluation
 from mtl_training.segment_evaluation import shown_figures
 from rich.console import Console
@@ -45,7 +46,7 @@ def _print_captions(console: Console, evaluation: Evaluation, title: str) -> Non
             ranks = [f'{figures[name]:.1f}' for name in RANKS]
             counts = (str(figures['pool']), str(figures['queries']))
             table.add_row(task, pool, *shares, *ranks, *counts, f'{evaluation.losses[task]:.3f}')
-    console.print(table)
+    print_table(console, table, num_names=2)
 
 
 def _print_multilabel(console: Console, evaluation: Evaluation, title: str) -> None:
@@ -57,7 +58,7 @@ def _print_multilabel(console: Console, evaluation: Evaluation, title: str) -> N
     for task, figures in evaluation.multilabel.items():
         shares = [_share(figures[name]) for name in ('map', 'map_11_points', 'hit_at_1')]
         table.add_row(task, *shares, str(figures['images']), f'{evaluation.losses[task]:.3f}')
-    console.print(table)
+    print_table(console, table)
     for task, figures in evaluation.multilabel.items():
         classes = Table('label', title=f'{task}: average precision')
         classes.add_column('AP', justify='right')
@@ -75,7 +76,7 @@ def _print_videos(console: Console, evaluation: Evaluation) -> None:
     for task, figures in evaluation.videos.items():
         shares = [_share(figures[name]) for name in ('accuracy', 'clip_accuracy')]
         table.add_row(task, shares[0], str(figures['videos']), shares[1], str(figures['clips']))
-    console.print(table)
+    print_table(console, table)
 
 
 def _print_segments(console: Console, evaluation: Evaluation, title: str) -> None:
@@ -87,7 +88,7 @@ def _print_segments(console: Console, evaluation: Evaluation, title: str) -> Non
     for task, row in evaluation.segments.items():
         figures, loss = ', '.join(shown_figures(row)), evaluation.losses[task]
         table.add_row(task, figures, f'{row["score"]:.3f}', str(row['samples']), f'{loss:.3f}')
-    console.print(table)
+    print_table(console, table)
 
 
 def _share(value: float | None) -> str:

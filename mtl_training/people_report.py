@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from mtl_perception.network.config import NetworkConfig
+from mtl_training.fitting_tables import print_table
 from mtl_training.frame_evaluation import FrameEvaluation
 from mtl_training.metrics import Evaluation
 from rich.console import Console
@@ -43,7 +44,7 @@ def print_people(
             numbers = [_share(figures.get(name)) for name in _COCO]
             table.add_row(task, _TITLES[kind], *numbers, _loss(evaluation, task))
     if table.row_count:
-        console.print(table)
+        print_table(console, table, num_names=2)
     for found in evaluation.frames:
         for task in found.tasks:
             if network.tasks[task].kind == 'activity':

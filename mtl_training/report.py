@@ -12,6 +12,7 @@ matplotlib.use('Agg')
 
 from matplotlib import pyplot as plt
 from mtl_training.clip_report import print_clips
+from mtl_training.fitting_tables import print_table
 from mtl_training.metrics import ConfusionMatrix, Evaluation
 from mtl_training.relevance import SceneEvaluation
 import numpy as np
@@ -34,10 +35,10 @@ def print_evaluation(console: Console, evaluation: Evaluation, title: str) -> No
         total = sum(m.num_samples for m in clips.values())
         share = f'{correct / max(1, total):.1%}'
         table.add_row('cumulative', share, str(correct), str(total), '')
-        console.print(table)
+        print_table(console, table)
     print_clips(console, evaluation, title)
     for task, matrix in evaluation.confusions.items():
-        console.print(_matrix_table(task, matrix))
+        print_table(console, _matrix_table(task, matrix))
 
 
 def print_scenes(console: Console, scenes: SceneEvaluation, title: str) -> None:
@@ -61,7 +62,7 @@ def print_scenes(console: Console, scenes: SceneEvaluation, title: str) -> None:
         if task == 'mean':
             table.add_section()
         table.add_row(task, *numbers, *shares)
-    console.print(table)
+    print_table(console, table)
 
 
 def draw_reliability(scenes: SceneEvaluation, path: Path) -> None:
@@ -135,7 +136,12 @@ def draw_confusions(evaluation: Evaluation, path: Path) -> None:
 
 
 def draw_learning_curves(records: Sequence[Mapping[str, Any]], path: Path) -> None:
-    """Draw losses and accuracies over the iterations, of training and of validation."""
+    """
+    Draw losses and accuracies over the iterations, of training and of validation.
+
+    Where regimes take turns, or give shares to what is remembered, the axis says so: their losses
+    of training are what is minimised, shares included, so not those of validation.
+    """
     figure, (loss_axis, accuracy_axis) = plt.subplots(1, 2, figsize=(11, 4))
     for kind, style in (('train', {'alpha': 0.35}), ('val', {'marker': 'o', 'markersize': 3})):
         chosen = [record for record in records if record['kind'] == kind]
@@ -149,10 +155,13 @@ def draw_learning_curves(records: Sequence[Mapping[str, Any]], path: Path) -> No
     lowest = min((value for row in records for value in row['loss'].values()), default=1.0)
     # Cosines of captions are negative losses.
     scale = 'log' if lowest > 0 else 'linear'
-    loss_axis.set(xlabel='iteration', ylabel='loss', yscale=scale)
+    has_rounds = any(record.get('round') is not None for record in records)
+    label = "loss (of training: with the regime's shares)" if has_rounds else 'loss'
+    loss_axis.set(xlabel='iteration', ylabel=label, yscale=scale)
     accuracy_axis.set(xlabel='iteration', ylabel='accuracy or score', ylim=(0, 1.02))
     if records:
-        accuracy_axis.legend()
+        # Beside the curves: there are as many entries as tasks, twice.
+        accuracy_axis.legend(loc='center left', bbox_to_anchor=(1.01, 0.5), fontsize=8)
     _save(figure, path)
 
 

@@ -21,6 +21,7 @@ from mtl_training.comparison.devices import choose_devices
 from mtl_training.comparison.plan import planned_runs, PlannedRun
 from mtl_training.comparison.pool import WorkerPool
 from mtl_training.comparison.progress import ComparisonProgress, shown_time
+from mtl_training.fitting_tables import print_table
 from mtl_training.provenance import git_revision
 from mtl_training.reporting.write import write_report
 from rich.console import Console
@@ -136,7 +137,7 @@ def _print_plan(runs: Sequence[PlannedRun], num_workers: int, *, as_json: bool) 
     table = Table(*runs[0].names, 'seed', 'iterations', 'status')
     for run, status in rows:
         table.add_row(*run.names.values(), str(run.seed), str(run.config.iterations), status)
-    Console().print(table)
+    print_table(Console(), table, num_names=len(runs[0].names))
     Console().print(f'{len(runs)} runs, {num_workers} at a time.', highlight=False)
 
 
