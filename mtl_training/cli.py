@@ -41,6 +41,14 @@ COMMANDS = {
         'mtl_training.commands.extract_features',
         'make features of videos, for tasks that look back',
     ),
+    'build-backpack': (
+        'mtl_training.commands.build_backpack',
+        'record what known tasks see of each of their labels',
+    ),
+    'learn-task': (
+        'mtl_training.commands.learn_task',
+        'teach a checkpoint a task of your own from a few clips',
+    ),
     'datasets': (
         'mtl_training.commands.datasets',
         'describe, check or copy the data sets of a config',

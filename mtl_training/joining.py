@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from mtl_perception.checkpoint import Checkpoint, load_checkpoint
-from mtl_perception.network.config import FRAME_KINDS, NetworkConfig
+from mtl_perception.network.config import FRAME_KINDS, NetworkConfig, TrunkConfig
 from mtl_perception.network.multitask import MultiTaskNetwork
 from safetensors import safe_open
 import torch
@@ -39,7 +39,7 @@ class Joined:
     git_revision: str
 
 
-def join_checkpoints(paths: Sequence[str]) -> Joined:
+def join_checkpoints(paths: Sequence[str], source: str | None = None) -> Joined:
     """
     Join checkpoints into one network with the trunks, heads and relevance heads of all.
 
@@ -47,8 +47,10 @@ def join_checkpoints(paths: Sequence[str]) -> Joined:
     bit for bit what it was. Of figures over all tasks, those of the first
     part with clip tasks stay.
 
+    :param source: The clip task whose features the memory trunk among them looks at, where that
+        does not say.
     :raises ValueError: If there are fewer than two, one can't be read, two have a trunk or a task
-        of the same name, or the tasks don't fit together.
+        of the same name, the tasks don't fit together, or there is nothing for a source.
     """
     if len(paths) < 2:
         raise ValueError(f'checkpoints must be at least two to be joined, got {len(paths)}.')
@@ -58,7 +60,9 @@ def join_checkpoints(paths: Sequence[str]) -> Joined:
     _check_names(parts)
     try:
         config = NetworkConfig(
-            trunks={n: trunk for part in parts.values() for n, trunk in _trunks(part).items()},
+            trunks=_with_source(
+                {n: trunk for part in parts.values() for n, trunk in _trunks(part).items()}, source
+            ),
             tasks={n: task for part in parts.values() for n, task in part.config.tasks.items()},
         )
     except ValueError as error:
@@ -67,7 +71,7 @@ def join_checkpoints(paths: Sequence[str]) -> Joined:
     for part in parts.values():
         state |= part.state_dict
     with torch.device('meta'):
-        network = MultiTaskNetwork(config)
+        network = _build(config, [*parts])
     network.load_state_dict(state, assign=True)
     revisions = dict.fromkeys(p.git_revision for p in parts.values() if p.git_revision)
     return Joined(
@@ -77,6 +81,31 @@ def join_checkpoints(paths: Sequence[str]) -> Joined:
         _training(parts),
         ' '.join(revisions),
     )
+
+
+def _with_source(trunks: dict[str, TrunkConfig], source: str | None) -> dict[str, TrunkConfig]:
+    """Return the trunks, that of windows of features with what it looks at."""
+    if source is None:
+        return trunks
+    found = {
+        name: trunk
+        for name, trunk in trunks.items()
+        if trunk.graph is not None and not trunk.graph.source
+    }
+    if len(found) != 1:
+        raise ValueError(
+            f"a source '{source}' is for one memory trunk that names none, got {[*found]}."
+        )
+    ((name, trunk),) = found.items()
+    assert trunk.graph is not None
+    return {**trunks, name: replace(trunk, graph=replace(trunk.graph, source=source))}
+
+
+def _build(config: NetworkConfig, names: Sequence[str]) -> MultiTaskNetwork:
+    try:
+        return MultiTaskNetwork(config)
+    except ValueError as error:
+        raise ValueError(f'the checkpoints {[*names]} do not fit together: {error}') from error
 
 
 def common_dtype(paths: Sequence[str]) -> str:

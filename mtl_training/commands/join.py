@@ -23,9 +23,14 @@ Their trunks and tasks must have different names. Nothing is retrained: every ou
 was, and the robot runs one network. The figures of all parts are kept, and evaluate finds the data
 sets of all tasks.
 
+A memory trunk that was trained on features of a clip task says with --source which one that is:
+the robot then remembers them as the clip trunk goes.
+
 Examples:
   python -m mtl_training join --checkpoints clips.safetensors people.safetensors \\
       --out hri.safetensors
+  python -m mtl_training join --checkpoints hri.safetensors memory.safetensors \\
+      --source action --out robot.safetensors
   python -m mtl_training join --checkpoints clips.safetensors people.safetensors \\
       --out hri.safetensors --dtype float16 --overwrite"""
 
@@ -36,7 +41,7 @@ def main(arguments: Sequence[str]) -> int:
     if parsed.dtype not in DTYPES:
         raise ValueError(f'--dtype must be one of {[*DTYPES]}, got {parsed.dtype!r}.')
     check_output('--out', parsed.out, overwrite=parsed.overwrite)
-    joined = join_checkpoints(parsed.checkpoints)
+    joined = join_checkpoints(parsed.checkpoints, parsed.source)
     dtype = common_dtype(parsed.checkpoints) if parsed.dtype == SAME else parsed.dtype
     save_checkpoint(
         parsed.out,
@@ -68,6 +73,9 @@ def _parser() -> OneLineParser:
         '--checkpoints', type=str, nargs='+', required=True, help='two or more safetensors files'
     )
     parser.add_argument('--out', type=str, required=True, help='where to write the joined one')
+    parser.add_argument(
+        '--source', type=str, help='clip task whose features the memory trunk looks at'
+    )
     parser.add_argument(
         '--dtype',
         type=str,
