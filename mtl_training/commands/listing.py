@@ -15,7 +15,9 @@ from mtl_perception.network.temporal_graph.trunk import TemporalGraph
 from mtl_training.arguments import OneLineParser
 from mtl_training.costs import CostSettings, sharing_costs
 from mtl_training.data.caption_sets import CAPTION_DATASETS
-from mtl_training.data.loading import DATASETS, FRAME_DATASETS
+from mtl_training.data.clip_sets import DATASETS
+from mtl_training.data.loading import FRAME_DATASETS
+from mtl_training.data.segments.registry import GRAPH_DATASETS
 from mtl_training.regimes import REGIMES
 from mtl_training.tables import summary
 from mtl_training.weighting import WEIGHTINGS
@@ -44,6 +46,7 @@ TABLES: dict[str, Mapping[str, Any]] = {
     'datasets': DATASETS,
     'datasets of captions': CAPTION_DATASETS,
     'datasets of frames': FRAME_DATASETS,
+    'datasets of windows': GRAPH_DATASETS,
 }
 COST_COLUMNS = {
     'parameters': ('parameters, M', 1e6),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-import inspect
 import os
 import signal
 import threading
@@ -15,17 +14,16 @@ from mtl_perception.network.config import (
     FRAME_KINDS,
     GRAPH_KINDS,
     NetworkConfig,
-    TrunkConfig,
 )
 from mtl_perception.network.heads import settings_of
 from mtl_training.config import DataConfig, TrainingConfig
 from mtl_training.data.caption_sets import build_captioned
+from mtl_training.data.clip_sets import build_clip_set, meet_trunk, MULTI_LABEL_SETS
 from mtl_training.data.coco_keypoints import CocoKeypoints
 from mtl_training.data.embedding import embedder
 from mtl_training.data.frame_sample import FrameDataset, FrameSample
 from mtl_training.data.label_noise import NoisyLabels
 from mtl_training.data.mpii import MpiiActivities
-from mtl_training.data.multi_label import MultiLabelClips, MultiLabelIndex, voc2012
 from mtl_training.data.multitask import (
     collate_tasks,
     FixedDataset,
@@ -33,24 +31,13 @@ from mtl_training.data.multitask import (
     MultiTaskSampler,
     TasksAt,
 )
-from mtl_training.data.sample import AnyDataset, Batch, ClipDataset, collate, Sample
+from mtl_training.data.sample import AnyDataset, Batch, collate, Sample
 from mtl_training.data.segments.registry import build_windows
-from mtl_training.data.synthetic import SyntheticClips, SyntheticFrames
-from mtl_training.data.videos.clips import VideoClips
-from mtl_training.data.videos.registry import build_clips, call_with_own, VIDEO_SETS
+from mtl_training.data.synthetic import SyntheticFrames
 from mtl_training.tables import call_with, choose
 import torch
 from torch.utils.data import DataLoader, Subset
 
-# Called as function(split, **settings).
-MULTI_LABEL_SETS: dict[str, Callable[..., MultiLabelIndex]] = {'voc2012': voc2012}
-# Called as factory(task, split, num_frames=, clip_seconds=, size=(height, width), **settings);
-# those of videos and of pictures are functions that list them.
-DATASETS: dict[str, Callable[..., Any]] = {
-    'synthetic': SyntheticClips,
-    **VIDEO_SETS,
-    **MULTI_LABEL_SETS,
-}
 # Of tasks that look at frames; called as factory(kind, split, size=(height, width), fit=, images=,
 # history=, history_seconds=, **settings).
 FRAME_DATASETS: dict[str, Callable[..., Any]] = {
@@ -95,23 +82,10 @@ def build_dataset(
         raise ValueError(f'{where}: label_noise is for clips of one class each.')
     if kind == 'caption':
         if data.dataset != 'synthetic':
-            _meet_trunk(settings, trunk)
+            meet_trunk(settings, trunk.preprocessing)
         embed = embedder(settings_of(task, network.tasks[task]), settings.get('cache_dir'))
         return build_captioned(data.dataset, task, split, settings, embed, where)
-    factory = choose(DATASETS, data.dataset, 'dataset')
-    name = settings.pop('task', task)
-    if data.dataset in VIDEO_SETS or data.dataset in MULTI_LABEL_SETS:
-        _meet_trunk(settings, trunk)
-    elif 'fit' in inspect.signature(factory).parameters:
-        settings.setdefault('fit', trunk.preprocessing.fit)
-    if data.dataset in MULTI_LABEL_SETS:
-        listed, rest = call_with_own(MULTI_LABEL_SETS[data.dataset], split, settings, where)
-        clips = call_with(VideoClips, where, (name, split, listed.clips), rest)
-        return MultiLabelClips(name, listed.labels, clips, listed.flags)
-    if data.dataset in VIDEO_SETS:
-        dataset: ClipDataset = build_clips(data.dataset, name, split, settings, where)
-    else:
-        dataset = cast(ClipDataset, call_with(factory, where, (name, split), settings))
+    dataset = build_clip_set(data.dataset, task, split, settings, trunk.preprocessing, where)
     if split != 'train' or not data.label_noise:
         return dataset
     return NoisyLabels(dataset, data.label_noise, seed=data.label_noise_seed)
@@ -137,13 +111,6 @@ def _build_windows(
         settings=settings_of(task, config),
         graph=graph,
     )
-
-
-def _meet_trunk(settings: dict[str, Any], trunk: TrunkConfig) -> None:
-    """Let pictures of any shape meet the trunk's input as the robot's do."""
-    settings.setdefault('fit', trunk.preprocessing.fit)
-    if settings['size'] == tuple(trunk.preprocessing.resize):
-        settings.setdefault('crop', trunk.preprocessing.crop)
 
 
 def build_datasets(config: TrainingConfig, split: str, **overrides: Any) -> dict[str, AnyDataset]:

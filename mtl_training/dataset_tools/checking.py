@@ -17,9 +17,11 @@ from mtl_training.dataset_tools.listing import (
     has_captions,
     lists_videos,
     looks_at_frames,
+    looks_at_windows,
     multi_label_index,
     shows_several,
     warnings_of_data,
+    windows,
 )
 from mtl_training.dataset_tools.processes import in_processes
 
@@ -92,8 +94,9 @@ def list_files(
             unchecked.append(f'{task}, {split}')
         listed += found
         details = [(path, 'is not there') for path in missing]
-        # Data sets of frames tell what is missing in words.
-        details += [('', note) for note in notes if looks_at_frames(config, task)]
+        # Data sets of frames and of windows tell what is missing in words.
+        tells = looks_at_frames(config, task) or looks_at_windows(config, task)
+        details += [('', note) for note in notes if tells]
         problems += [Problem('missing', task, split, path, detail) for path, detail in details]
     return listed, problems, unchecked
 
@@ -106,6 +109,10 @@ def _files_of(config: TrainingConfig, task: str, split: str) -> tuple[list[Liste
             for entry in index.entries
         ]
         return found, index.missing
+    if looks_at_windows(config, task):
+        # All there is to check: whether the annotations and the features can be read.
+        windows(config, task, split)
+        return [], ()
     if has_captions(config, task):
         captions = captions_of_files(config, task, split)
         if captions is None:

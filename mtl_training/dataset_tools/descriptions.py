@@ -11,6 +11,10 @@ from typing import Any
 from mtl_training.config import TrainingConfig
 from mtl_training.data.annotations.voc2012 import PRESENT
 from mtl_training.data.frame_sample import FrameDataset, UNKNOWN
+from mtl_training.data.graph_sample import GraphDataset
+from mtl_training.data.segments.actions import RecognitionWindows
+from mtl_training.data.segments.changes import StateChangeWindows
+from mtl_training.data.segments.clip_features import ClipFeatures
 from mtl_training.dataset_tools.listing import (
     captions_of_files,
     clip_index,
@@ -18,12 +22,14 @@ from mtl_training.dataset_tools.listing import (
     has_captions,
     lists_videos,
     looks_at_frames,
+    looks_at_windows,
     merged_members,
     multi_label_index,
     rendered_captions,
     rendered_clips,
     shows_several,
     warnings_of_data,
+    windows,
 )
 
 NUM_NAMED = 3  # examples of what is missing
@@ -35,7 +41,7 @@ class SplitDescription:
     """
     One split of one task.
 
-    :param unit: What its samples are: clips or images.
+    :param unit: What its samples are: clips, images or windows.
     :param counts: Of each label: clips that show it, people who do it, joints that are annotated;
         ``None`` where the data set does not tell.
     :param missing: What its lists name and the disk lacks; ``None`` where only ``notes`` tell.
@@ -92,6 +98,8 @@ def _describe(described: SplitDescription, config: TrainingConfig, on_image: OnI
     task, split = described.task, described.split
     if looks_at_frames(config, task):
         _describe_frames(described, config, on_image)
+    elif looks_at_windows(config, task):
+        _describe_windows(described, windows(config, task, split))
     elif has_captions(config, task):
         _describe_captions(described, config)
     elif shows_several(config, task):
@@ -156,6 +164,16 @@ def _origins(
             part = next((p for p, root in roots.items() if root and path.startswith(root)), '?')
         counts[labels[entry.label]][part] += 1
     return {label: dict(count) for label, count in counts.items()}
+
+
+def _describe_windows(described: SplitDescription, dataset: GraphDataset) -> None:
+    described.unit, described.num_samples = 'windows', len(dataset)
+    if isinstance(dataset, RecognitionWindows | ClipFeatures):
+        counts = Counter(dataset.concept_of(index) for index in range(len(dataset)))
+        described.labels = dataset.concepts
+        described.counts = [counts[i] for i in range(len(dataset.concepts))]
+    elif isinstance(dataset, StateChangeWindows):
+        described.labels, described.counts = dataset.labels, dataset.counts()
 
 
 def _describe_frames(

@@ -6,20 +6,17 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 import inspect
 import logging
-from typing import Any
+from typing import Any, cast
 
-from mtl_perception.network.config import FRAME_KINDS
+from mtl_perception.network.config import FRAME_KINDS, GRAPH_KINDS
 from mtl_training.config import SPLITS, TrainingConfig
 from mtl_training.data.annotations.captions import Captions
 from mtl_training.data.caption_sets import build_captioned, CAPTIONED_FILES
 from mtl_training.data.captioned import CaptionedClips
+from mtl_training.data.clip_sets import DATASETS, MULTI_LABEL_SETS
 from mtl_training.data.frame_sample import FrameDataset
-from mtl_training.data.loading import (
-    build_dataset,
-    DATASETS,
-    FRAME_DATASETS,
-    MULTI_LABEL_SETS,
-)
+from mtl_training.data.graph_sample import GraphDataset
+from mtl_training.data.loading import build_dataset, FRAME_DATASETS
 from mtl_training.data.multi_label import MultiLabelIndex
 from mtl_training.data.sample import ClipDataset
 from mtl_training.data.video_sets.mapping import merged_names
@@ -48,6 +45,21 @@ def chosen(config: TrainingConfig, task: str | None, split: str | None) -> list[
 def looks_at_frames(config: TrainingConfig, task: str) -> bool:
     """Tell whether a task looks at single frames."""
     return config.network.tasks[task].kind in FRAME_KINDS
+
+
+def looks_at_windows(config: TrainingConfig, task: str) -> bool:
+    """Tell whether a task looks at windows of features."""
+    return config.network.tasks[task].kind in GRAPH_KINDS
+
+
+def windows(config: TrainingConfig, task: str, split: str) -> GraphDataset:
+    """
+    Return the windows of a task as they are judged.
+
+    :raises ValueError: If the data set is not there in the layout that it has.
+    """
+    found = build_dataset(task, config.data[task], split, config.network, augment=False)
+    return cast('GraphDataset', found)
 
 
 def lists_videos(config: TrainingConfig, task: str) -> bool:

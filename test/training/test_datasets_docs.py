@@ -8,7 +8,8 @@ import re
 from mtl_training.config import build_config
 from mtl_training.data.caption_sets import CAPTION_DATASETS, CAPTIONED_FILES
 from mtl_training.data.captioned import CaptionedClips
-from mtl_training.data.loading import build_datasets, DATASETS, MULTI_LABEL_SETS
+from mtl_training.data.clip_sets import DATASETS, MULTI_LABEL_SETS
+from mtl_training.data.loading import build_datasets
 from mtl_training.data.synthetic.scene_captions import synthetic_captions
 from mtl_training.data.videos.clips import VideoClips
 from mtl_training.data.videos.registry import VIDEO_SETS

@@ -11,7 +11,8 @@ import time
 
 from mtl_perception.checkpoint import load_checkpoint, load_network
 from mtl_training.config import build_config
-from mtl_training.data.loading import build_datasets, DATASETS
+from mtl_training.data.clip_sets import DATASETS
+from mtl_training.data.loading import build_datasets
 from mtl_training.data.sample import ClipBatch
 from mtl_training.evaluation import evaluate
 from mtl_training.run_folder import RunFolder

@@ -11,8 +11,9 @@ import time
 
 from mtl_perception.network.pose.skeleton import KEYPOINTS
 from mtl_training import cli
+from mtl_training.data.clip_sets import DATASETS
 from mtl_training.data.frame_sample import FrameSample
-from mtl_training.data.loading import DATASETS, FRAME_DATASETS
+from mtl_training.data.loading import FRAME_DATASETS
 from mtl_training.data.sample import ClipSample
 import numpy as np
 import torch

@@ -8,13 +8,17 @@ from typing import Any
 from mtl_perception.network.temporal_graph.config import GraphConfig
 from mtl_training.data.activity_grammar.dataset import activity_grammar
 from mtl_training.data.graph_sample import GraphDataset
+from mtl_training.data.segments.clip_features import clip_features
 from mtl_training.data.segments.ego4d import ego4d
+from mtl_training.data.segments.feature_folder import feature_folder
 from mtl_training.tables import call_with, choose
 
 # Called as factory(task, kind, split, settings=, graph=, **settings of its own).
 GRAPH_DATASETS: dict[str, Callable[..., Any]] = {
     'activity_grammar': activity_grammar,
+    'clip_features': clip_features,
     'ego4d': ego4d,
+    'feature_folder': feature_folder,
 }
 
 

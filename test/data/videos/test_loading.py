@@ -10,7 +10,8 @@ from typing import Any
 
 from mtl_perception.network.config import NetworkConfig
 from mtl_training.config import DataConfig, load_config
-from mtl_training.data.loading import build_dataset, DATASETS
+from mtl_training.data.clip_sets import DATASETS
+from mtl_training.data.loading import build_dataset
 from mtl_training.data.video_sets.folder import folder
 from mtl_training.data.videos.clips import VideoClips
 from mtl_training.data.videos.registry import VIDEO_SETS
