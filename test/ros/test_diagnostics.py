@@ -10,11 +10,13 @@ from mtl_perception.ros.diagnostics import (
     inference_values,
     input_values,
     InputDiagnostics,
+    memory_values,
     OK,
     RECENT_SEC,
     WARN,
 )
 from mtl_perception.ros.stream_statistics import StreamStatistics
+from mtl_perception.runtime.window_memory import MemoryState
 import pytest
 
 
@@ -105,3 +107,28 @@ def test_counts_are_listed_by_kind(statistics: StreamStatistics) -> None:
     assert values['refused: encoding'] == '3'
     assert values['event: gap'] == '1'
     assert values['frames at hand [s]'] == '1.50'
+
+
+@pytest.mark.parametrize(
+    ('span_sec', 'hole_sec', 'level', 'text'),
+    [
+        (3.25, 0.1, OK, 'the memory holds 3.2 of 7.5 s: not all is told yet'),
+        (7.5, 0.1, OK, 'recognising'),
+        (7.5, 1.0, OK, 'recognising'),
+        (
+            8.0,
+            1.1,
+            WARN,
+            'too seldom for the memory: up to 1.1 s apart, the network learnt from 0.5',
+        ),
+    ],
+)
+def test_the_memory_says_what_it_lacks(
+    statistics: StreamStatistics, span_sec: float, hole_sec: float, level: bytes, text: str
+) -> None:
+    memory = MemoryState(span_sec, 7.5, 20, hole_sec, 0.5)
+    found, message = inference_status(statistics, 2.0, memory)
+    assert found == level
+    assert text in message
+    assert memory_values(memory)['remembered [s]'] == f'{span_sec:.2f}'
+    assert memory_values(None) == {}

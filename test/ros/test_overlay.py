@@ -9,7 +9,13 @@ from mtl_perception.ros.overlay import Overlay
 from mtl_perception.ros.stream_statistics import StreamStatistics
 from mtl_perception.runtime.frame_buffer import Frame
 from mtl_perception.runtime.picture import Picture
-from mtl_perception.runtime.results import Caption, Recognition, Results
+from mtl_perception.runtime.results import (
+    Anticipation,
+    Caption,
+    ObjectChange,
+    Recognition,
+    Results,
+)
 import numpy as np
 import pytest
 
@@ -69,6 +75,25 @@ def test_a_sentence_is_shown_in_few_letters_of_ascii(overlay: Overlay) -> None:
     assert line.startswith('ein sch?ner Tag ein')
     assert line.endswith(' ... (0.50)')
     assert len(line) <= 160 + len(' (0.50)')
+
+
+def test_one_line_tells_what_goes_beyond_the_clip(overlay: Overlay) -> None:
+    actions = [[(verb, 0.5), ('öl', 0.4)] for verb in ('take', 'pour', 'heat', 'eat')]
+    when = (10 * SECOND, 2 * SECOND, 'left')
+    change = ObjectChange(0.75, *when)
+    foreseen = Anticipation(('verb', 'noun'), actions, *when)
+    overlay.publish(Results(change=change), StreamStatistics())
+    assert overlay._lines(11 * SECOND) == ['an object changes 75%']
+    overlay.publish(Results(anticipation=foreseen, change=change), StreamStatistics())
+    assert overlay._lines(11 * SECOND) == ['next: take ?l, then pour ?l, then heat ?l']
+    overlay.publish(Results(change=replace(change, change_score=0.25)), StreamStatistics())
+    assert overlay._lines(11 * SECOND) == []
+
+
+def test_groups_of_one_task_have_a_line_each(overlay: Overlay) -> None:
+    said = [replace(ACTION, group=group) for group in ('verb', 'noun')]
+    overlay.publish(Results(recognitions=said), StreamStatistics())
+    assert overlay._lines(11 * SECOND) == ['action verb: walk 90%', 'action noun: walk 90%']
 
 
 def are_labels_drawn(node: FakeNode) -> list[bool]:
