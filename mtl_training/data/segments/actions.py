@@ -38,7 +38,7 @@ class ActionWindows(Dataset[GraphSample]):
         *,
         augment: bool,
     ) -> None:
-        rows = rows_of(source, source.actions)
+        rows = rows_of(source, source.actions, 'actions')
         self.task, self.groups, self.varies = task, dict(source.groups), augment
         self._source, self._windows, self._num_features = source, windows, num_features
         self._first, self._stop = rows.first[windows], rows.stop[windows]

@@ -50,7 +50,7 @@ class StateChangeWindows(Dataset[GraphSample]):
         augment: bool = False,
     ) -> None:
         self._changes = [c for c in source.changes if c.state_change is not None]
-        self._rows = rows_of(source, self._changes)
+        self._rows = rows_of(source, self._changes, 'intervals')
         self.task, self.varies, self._source = task, augment, source
         self._shape = (num_nodes, num_features)
         self._targets = torch.tensor([int(bool(c.state_change)) for c in self._changes])

@@ -50,7 +50,7 @@ class SegmentSource(Protocol):
 
 
 def rows_of(
-    source: SegmentSource, intervals: Sequence[Action] | Sequence[StateChange]
+    source: SegmentSource, intervals: Sequence[Action] | Sequence[StateChange], what: str
 ) -> FeatureRows:
     """
     Return the rows of features of intervals, one at least.
@@ -58,9 +58,9 @@ def rows_of(
     An interval that has none, because it is shorter than one stride or lies after the last row,
     gets the nearest row; how many there are is told once.
 
+    :param what: The intervals, for messages.
     :raises ValueError: If there is no interval.
     """
-    what = 'actions' if intervals and isinstance(intervals[0], Action) else 'intervals'
     if not intervals:
         raise ValueError(f"split '{source.split}' has no {what} to learn from or to judge.")
     counts = {uid: len(source.features(uid)) for uid in {i.video_uid for i in intervals}}
