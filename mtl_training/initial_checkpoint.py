@@ -19,13 +19,14 @@ _SIZES = ('preprocessing.resize', 'preprocessing.crop')
 _OF_PROTOTYPES = ('known', 'concepts')
 
 
-def load_parts(network: MultiTaskNetwork, path: str) -> list[str]:
+def load_parts(network: MultiTaskNetwork, path: str, *, prototypes: bool = True) -> list[str]:
     """
     Give a network the trunks, heads and prototypes that a checkpoint has under the same names.
 
     Everything is checked before anything is copied. Settings that weights don't show, such as the
     scale of anchors or the mean of pictures, may differ, with a warning.
 
+    :param prototypes: Whether to take these, too; the checkpoint may have those of more tasks.
     :return: The names of these parts, as ``trunks.clip`` or ``heads.action``.
     :raises ValueError: If the file is no checkpoint, a part of the same name has another shape or
         labels, or no part has a name of the checkpoint's.
@@ -34,7 +35,7 @@ def load_parts(network: MultiTaskNetwork, path: str) -> list[str]:
     theirs = checkpoint.state_dict
     parts = [
         f'{kind}.{name}'
-        for kind in ('trunks', 'heads', 'prototypes')
+        for kind in ('trunks', 'heads', *(['prototypes'] if prototypes else []))
         for name in getattr(network, kind)
         if any(key.startswith(f'{kind}.{name}.') for key in theirs)
     ]
@@ -61,9 +62,7 @@ def load_parts(network: MultiTaskNetwork, path: str) -> list[str]:
             )
         module = network.get_submodule(part)
         prefix = f'{part}.'
-        module.load_state_dict(
-            {key[len(prefix) :]: value for key, value in theirs.items() if key.startswith(prefix)}
-        )
+        module.load_state_dict({key: theirs[prefix + key] for key in module.state_dict()})
     return parts
 
 
@@ -89,7 +88,8 @@ def _check(
     }
     given = {key: value for key, value in theirs.items() if key.startswith(f'{part}.')}
     where = f"init_checkpoint '{path}' does not fit '{part}'"
-    if missing := sorted(ours.keys() ^ given.keys()):
+    more = given.keys() - ours.keys() if part.startswith('prototypes.') else set()
+    if missing := sorted((ours.keys() ^ given.keys()) - more):
         raise ValueError(f"{where}: '{missing[0]}' is in one of them only.")
     for key, value in ours.items():
         if value.shape != given[key].shape:

@@ -126,8 +126,6 @@ class Trainer:
         tasks = list(network_config.tasks)
         network = MultiTaskNetwork(network_config)
         initialise(network, config)
-        if config.init_checkpoint is not None:
-            load_parts(network, config.init_checkpoint)
         if config.channels_last:
             lay_out_channels_last(network)
         self._weighting = build_weighting(
@@ -160,6 +158,9 @@ class Trainer:
         self._regime.check(
             network_config, {task: varies(data) for task, data in self._datasets['train'].items()}
         )
+        if config.init_checkpoint is not None:
+            own = self._regime.records_prototypes
+            load_parts(network, config.init_checkpoint, prototypes=not own)
         if self._regime.remembers and self._weighting.uses_upcoming_batch:
             raise ValueError(
                 f"the weighting '{config.weighting.name}' looks at the batch of the next step, "
@@ -233,7 +234,8 @@ class Trainer:
                 self._judge_beginning()
             for number, stage in enumerate(self._stages):
                 end = stage.first + stage.iterations
-                if self._iteration >= end or self._stop_request.is_made:
+                # One that is not reached has not begun: the run was stopped, here or elsewhere.
+                if not stage.first <= self._iteration < end or self._stop_request.is_made:
                     continue
                 batches = self._begin(number, stage)
                 while self._iteration < end and not self._should_stop():

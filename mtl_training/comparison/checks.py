@@ -18,6 +18,7 @@ from mtl_training.weighting.positive_losses import check_signs
 import torch
 
 PLACEHOLDERS = ('label', 'other label')  # what the labels are, only the data sets know
+MANY_CONCEPTS = tuple(f'concept {i}' for i in range(1000))  # and how many concepts there are
 
 
 class MethodChecks:
@@ -55,7 +56,7 @@ class MethodChecks:
 
 
 def _completed(config: TrainingConfig) -> NetworkConfig:
-    unread = SimpleNamespace(concepts=PLACEHOLDERS)
+    unread = SimpleNamespace(concepts=MANY_CONCEPTS)
     return complete_network(config, _labelled(config.network), dict.fromkeys(config.data, unread))
 
 

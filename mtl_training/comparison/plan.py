@@ -11,6 +11,7 @@ from typing import Any
 
 from mtl_perception.checkpoint import write_atomically
 from mtl_perception.network.sharing import SHARING
+from mtl_perception.network.temporal_graph.sharing import GRAPH_SHARING
 from mtl_training.comparison.checks import MethodChecks
 from mtl_training.comparison.config import ComparisonConfig, SharingEntry
 from mtl_training.comparison.regime_entry import RegimeEntry
@@ -228,7 +229,7 @@ def file_name(name: str) -> str:
 def _check_methods(comparison: ComparisonConfig) -> None:
     for name, entry in comparison.sharing.items():
         try:
-            choose(SHARING, entry.name, 'sharing method')
+            choose({**SHARING, **GRAPH_SHARING}, entry.name, 'sharing method')
         except ValueError as error:
             raise ValueError(f'comparison.sharing.{name}: {error}') from error
 

@@ -21,7 +21,8 @@ class RegimeEntry:
     :param name: A regime; ``list`` shows them all.
     :param settings: Its settings.
     :param grid: Settings with a list of values each: every combination is a run of its own.
-    :param tasks: What is trained, if not all: the others are left out of network and data.
+    :param tasks: What is trained, if not all: the others are left out of network and data. Where
+        the settings name known tasks, these, the novel one and that of the concepts.
     :param row: Entries of one row are one method, of which each run has another task, such as
         those of tasks alone: reports show the figures of their tasks side by side. The runs of a
         grid of novel tasks are one row without saying so.
@@ -62,13 +63,26 @@ class RegimeEntry:
         entries = {}
         for values in product(*self.grid.values()):
             chosen = dict(zip(self.grid, values))
-            shown = [f'{setting}={value}' for setting, value in chosen.items()]
+            shown = [f'{setting}={_shown(value)}' for setting, value in chosen.items()]
             others = [text for text in shown if not text.startswith(f'{NOVEL}=')]
             row = ' '.join([self.row or name, *others]) if is_row else ''
             settings = {**self.settings, **chosen}
             entry = replace(self, settings=settings, grid={}, row=row)
             entries[' '.join([name, *shown])] = entry
         return entries
+
+    def _parts(self, tasks: Any) -> tuple[str, ...]:
+        """Return the tasks that settings give a part, if they say which tasks are known."""
+        known = self.settings.get('known')
+        if not isinstance(known, (list, tuple)) or not isinstance(tasks, Mapping):
+            return ()
+        concepts_of = self.settings.get('concepts_of') or next(
+            (n for n, task in tasks.items() if (task or {}).get('kind') == 'recognition'), None
+        )
+        parts = [*known, self.settings.get(NOVEL)]
+        if self.settings.get('prototypes', True):
+            parts.append(concepts_of)
+        return tuple(dict.fromkeys(part for part in parts if part is not None))
 
     def reduced(self, block: Mapping[str, Any]) -> dict[str, Any]:
         """
@@ -79,12 +93,13 @@ class RegimeEntry:
         """
         network = block.get('network')
         tasks = network.get('tasks') if isinstance(network, Mapping) else None
-        if not self.tasks or not isinstance(network, Mapping) or not isinstance(tasks, Mapping):
+        chosen = self.tasks or self._parts(tasks)
+        if not chosen or not isinstance(network, Mapping) or not isinstance(tasks, Mapping):
             return dict(block)
-        for task in self.tasks:
+        for task in chosen:
             if task not in tasks:
                 raise ValueError(f"tasks: no task '{task}'. {nearest(task, list(tasks))}")
-        kept = {name: task for name, task in tasks.items() if name in self.tasks}
+        kept = {name: task for name, task in tasks.items() if name in chosen}
         reduced = {**block, 'network': {**network, 'tasks': kept}}
         if isinstance(trunks := network.get('trunks'), Mapping):
             read = {(task or {}).get('trunk', 'clip') for task in kept.values()}
@@ -93,3 +108,7 @@ class RegimeEntry:
             if isinstance(entries := block.get(section), Mapping):
                 reduced[section] = {n: e for n, e in entries.items() if n in kept}
         return reduced
+
+
+def _shown(value: Any) -> str:
+    return '+'.join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)

@@ -122,6 +122,7 @@ class BackpackRegime(Regime):
         # Without data the prototypes are those that init_checkpoint brings.
         source = plan.source(network) if plan.prototypes else ''
         self._concepts_of = source if source in varies else ''
+        self.records_prototypes = bool(self._concepts_of)
 
     def stages(self, iterations: int) -> list[Stage]:
         """Return that of the known tasks, if there is one, and that of the novel one."""

@@ -83,8 +83,8 @@ class BackpackPlan:
         :raises ValueError: If there are several, it is none that tasks share, or a task has no
             part.
         """
-        idle = {*network.tasks} - {self.novel, *self.known}
-        if idle - ({self.source(network)} if self.prototypes else set()):
+        source = self.source(network) if self.prototypes else None
+        if idle := {*network.tasks} - {self.novel, *self.known, source}:
             raise ValueError(
                 f'every task must be novel or known, or make the prototypes, got {sorted(idle)} '
                 'besides: leave them out of network.tasks.'

@@ -116,6 +116,9 @@ class Regime(nn.Module):
     # look at the next batch can't be had with it.
     remembers = False
 
+    # Whether it makes the prototypes of the network, which else come from init_checkpoint.
+    records_prototypes = False
+
     def __init__(
         self, tasks: Sequence[str], criteria: Mapping[str, Criterion] | None = None
     ) -> None:
