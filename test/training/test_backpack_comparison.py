@@ -32,7 +32,7 @@ def test_the_small_comparison_has_every_method_of_the_papers_table(tmp_path) -> 
     }
     for (_, _, regime), run in runs.items():
         # As many iterations per task, whatever the method.
-        assert run.config.iterations == (600 if regime == 'joint' else 1200)
+        assert run.config.iterations == (1000 if regime == 'joint' else 2000)
         assert [*run.config.network.tasks] == TASKS
 
 
