@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from itertools import pairwise, repeat
+import math
 from pathlib import Path
 from statistics import median
 import time
@@ -117,7 +118,11 @@ class Trainer:
         self._build(network_config)
         self._samples = {t: fingerprint(data) for t, data in self._datasets['train'].items()}
         self._progress = RunProgress()
-        self._step_ms: list[float] = []  # since the last line of metrics
+        # Since the last line of metrics: the time of each step, and what each task reported last.
+        # In a round of one task the others report nothing.
+        self._step_ms: list[float] = []
+        self._last_loss: dict[str, float] = {}
+        self._last_fit: dict[str, float] = {}
         self._iteration = 0
         self._stop_request = StopRequest(self._log.say)
 
@@ -483,13 +488,16 @@ class Trainer:
     def _report(self, result: StepResult, rate: float) -> None:
         if self._fabric.is_global_zero:
             self._shown.update(self._iteration, sum(result.loss.values()), result.fit)
+        self._last_loss |= {t: value for t, value in result.loss.items() if math.isfinite(value)}
+        self._last_fit |= result.fit
         if self._iteration % self._config.log_every and not result.skipped:
             return
-        finite = {task: value for task, value in result.loss.items() if value - value == 0}
-        record = {'kind': 'train', 'iteration': self._iteration, 'lr': rate, 'loss': finite}
-        record |= {'accuracy': result.fit, 'weights': self._weighting.weights()}
+        record = {'kind': 'train', 'iteration': self._iteration, 'lr': rate}
+        record |= {'loss': dict(self._last_loss), 'accuracy': dict(self._last_fit)}
+        record |= {'weights': self._weighting.weights()}
         record |= {'step_ms': round(median(self._step_ms), 3)}
-        self._step_ms.clear()
+        for since in (self._step_ms, self._last_loss, self._last_fit):
+            since.clear()
         self._log.record(record | {'skipped': self._progress.num_skipped})
 
     # -- The end -----------------------------------------------------------------------------

@@ -69,6 +69,22 @@ def test_every_round_is_judged_and_trains_one_task(toy_block, tmp_path) -> None:
             assert record['loss'].keys() == {turn}
 
 
+def test_the_losses_of_rounds_that_are_shorter_than_a_line_of_the_log_are_in_it(
+    toy_block, tmp_path
+) -> None:
+    every, sparse = tmp_path / 'every', tmp_path / 'sparse'
+    trainer(copy.deepcopy(toy_block), every, 'alternating').run()
+    trainer(copy.deepcopy(toy_block) | {'log_every': 6}, sparse, 'alternating').run()
+    lines = {r['iteration']: r for r in RunFolder(every).records() if r['kind'] == 'train'}
+    told = [r for r in RunFolder(sparse).records() if r['kind'] == 'train']
+    assert [r['iteration'] for r in told] == [6, 12]
+    for record in told:
+        last = record['iteration']
+        for figure in ('loss', 'accuracy'):
+            turns = (lines[last - 3][figure], lines[last][figure])  # action, gesture
+            assert record[figure] == {**turns[0], **turns[1]}
+
+
 def test_one_way_runs_have_a_round_per_task(toy_block, tmp_path) -> None:
     trainer(toy_block, tmp_path, 'lwf', order=['gesture', 'action']).run()
     assert rounds_of(tmp_path) == [(-1, 0, []), (0, 7, ['gesture']), (1, 14, ['action'])]
