@@ -50,8 +50,9 @@ def write_report(
     :param matches: As of :func:`matched_concepts`, of all clips.
     :param concepts: Names of the prototypes.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    curves, confusions = folder / 'accuracy.png', folder / 'confusion.png'
+    pictures = folder / 'pictures'
+    pictures.mkdir(parents=True, exist_ok=True)
+    curves, confusions = pictures / 'accuracy.png', pictures / 'confusion.png'
     _draw_accuracy(curves, found)
     draw_confusions(_confusions(novel, clips, found), confusions)
     blocks: list[Block] = [
@@ -120,6 +121,8 @@ def _verdict(clips: LabelledClips, found: Comparison) -> str:
     last = [[*found.accuracy[method].values()][-1] for method in METHODS]
     gaps = np.asarray(last[0]) - np.asarray(last[1])
     error = float(np.std(gaps, ddof=1) / np.sqrt(len(gaps))) if len(gaps) > 1 else 0.0
+    if ours == theirs:
+        return f'Both are equal; one clip is {1 / len(clips.labels):.1%}.'
     text = f'The backpack is {abs(ours - theirs):.1%} {"better" if ours >= theirs else "worse"}'
     text += f' than fine-tuning; one clip is {1 / len(clips.labels):.1%}. '
     if abs(ours - theirs) <= max(2 * error, 1.5 / len(clips.labels)):

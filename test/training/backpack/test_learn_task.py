@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Callable
 import json
 from pathlib import Path
+import re
 from types import ModuleType
 from typing import Any
 
@@ -75,7 +76,9 @@ def test_the_report_compares_with_fine_tuning_and_chance(run: Run, tmp_path: Pat
     for words in ('fine-tuning', 'chance', 'clips of each class', 'as known', 'one clip is 8'):
         assert words in text
     assert (folder / 'report.html').read_text().count('data:image/png') == 2
-    assert (folder / 'accuracy.png').stat().st_size > 1000
+    pictures = re.findall(r'!\[[^]]*\]\(([^)]+)\)', text)
+    assert [Path(name).name for name in pictures] == ['accuracy.png', 'confusion.png']
+    assert all((folder / name).stat().st_size > 1000 for name in pictures)
 
 
 def test_the_same_seed_gives_the_same_figures_and_weights(run: Run, tmp_path: Path) -> None:
