@@ -234,6 +234,7 @@ class NetworkConfig:
                     f"task '{name}' of kind {task.kind} needs a trunk of {_plural(wanted)}, "
                     f"'{task.trunk}' looks at {_plural(found)}."
                 )
+        self._check_topics()
         for name, trunk in self.trunks.items():
             if trunk.graph is not None:
                 self._check_graph(name, trunk.graph)
@@ -242,6 +243,20 @@ class NetworkConfig:
                 raise ValueError(f'there must be one task of kind {kind} at most, got {same}.')
         if len(frames := {t.trunk for t in self.tasks.values() if t.kind in FRAME_KINDS}) > 1:
             raise ValueError(f'all frame tasks must share one trunk, got {sorted(frames)}.')
+
+    def _check_topics(self) -> None:
+        # The robot publishes several groups of a task apart, by the names of both.
+        owners: dict[str, str] = {}
+        for name, task in self.tasks.items():
+            if task.kind not in ('classification', 'recognition'):
+                continue
+            several = len(task.groups) > 1
+            for topic in [f'{name}_{group}' for group in task.groups] if several else [name]:
+                if (other := owners.setdefault(topic, name)) != name:
+                    raise ValueError(
+                        f"the tasks '{other}' and '{name}' would both be published as "
+                        f'recognized_{topic}: give one another name.'
+                    )
 
     def _check_graph(self, trunk: str, graph: GraphConfig) -> None:
         source = self.tasks.get(graph.source)

@@ -8,7 +8,11 @@ from typing import cast
 from mtl_perception.network.config import NetworkConfig
 from mtl_perception.network.heads import settings_of
 from mtl_perception.network.sharing import SharingMethod
-from mtl_perception.network.temporal_graph.config import BackpackConfig, GraphConfig
+from mtl_perception.network.temporal_graph.config import (
+    BackpackConfig,
+    GraphConfig,
+    MAX_INTERACTIONS,
+)
 from mtl_perception.network.temporal_graph.prototypes import PrototypeBank
 from mtl_perception.network.temporal_graph.sharing import build_graph_sharing, GraphSharing
 from mtl_perception.network.temporal_graph.trunk import TemporalGraph
@@ -23,12 +27,18 @@ def build_graphs(config: NetworkConfig, trunk: str) -> GraphSharing:
     :raises ValueError: If its sharing is unknown, or the backpack of a task does not fit.
     """
     graph = _graph_of(config, trunk)
-    windows = {}
+    windows, num_interactions = {}, 0
     for task in config.tasks_of(trunk):
         settings = settings_of(task, config.tasks[task])
         if settings.backpack is not None:
             _check_backpack(config, task, settings.backpack)
+            num_interactions += len(settings.backpack.tasks) * settings.backpack.num_layers
         windows[task] = window_of(settings)
+    if num_interactions > MAX_INTERACTIONS:
+        raise ValueError(
+            f'the backpacks of all tasks must have at most {MAX_INTERACTIONS} interactions, as '
+            f'many as known tasks times depth, got {num_interactions}.'
+        )
     chosen = config.trunks[trunk]
     make_trunk = partial(TemporalGraph, graph)
     return build_graph_sharing(chosen.sharing, make_trunk, windows, **chosen.sharing_settings)

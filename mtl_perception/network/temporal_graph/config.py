@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import isfinite
 
 # What looks at windows of features: which action the centre shows, which ones follow, whether an
 # object changes its state, and when.
@@ -20,6 +19,8 @@ MAX_WIDTH = 8192
 MAX_LAYERS = 64
 MAX_NODES = 1024
 MAX_NEIGHBOURS = 65536
+MAX_INTERACTIONS = 1024  # of all tasks of a trunk
+MAX_SECONDS = 86400.0  # the robot counts in nanoseconds
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -208,8 +209,9 @@ def _check_dropout(name: str, value: float) -> None:
 
 
 def _check_seconds(name: str, value: float) -> None:
-    if not (isfinite(value) and value > 0):
-        raise ValueError(f'{name} must be positive and finite, got {value}.')
+    # Written so that NaN is refused too.
+    if not 0 < value <= MAX_SECONDS:
+        raise ValueError(f'{name} must be positive and at most {MAX_SECONDS:g}, got {value}.')
 
 
 def _check_names(name: str, values: Sequence[str]) -> None:

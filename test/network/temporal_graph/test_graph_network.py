@@ -361,6 +361,16 @@ def test_a_network_that_does_not_fit_together_is_refused(
         MultiTaskNetwork(changed(config_of('moment'), path, value))
 
 
+def test_backpacks_that_would_take_minutes_to_build_are_refused(config_of: Configs) -> None:
+    block = to_mapping(config_of('moment'))
+    names = [f'known_{number}' for number in range(17)]
+    block['tasks'] |= dict.fromkeys(names, block['tasks']['action'])
+    block['trunks']['memory']['graph']['known'] = names
+    block['tasks']['moment']['settings']['backpack'] = {'tasks': names, 'k': 1, 'depth': 64}
+    with pytest.raises(ValueError, match=r'at most 1024 interactions, .* got 1088'):
+        MultiTaskNetwork(from_mapping(NetworkConfig, block))
+
+
 def test_the_source_of_features_must_have_their_size(config_of: Configs) -> None:
     block = to_mapping(config_of())
     block['trunks']['clip'] = {'width': 4, 'num_frames': 2}
