@@ -76,9 +76,10 @@ class InstanceLevelWeighting(Weighting):
         self.register_buffer('scales', torch.ones(len(self.tasks)))
 
     def prepare(self, num_samples: Mapping[str, int]) -> None:
-        """Make the tables, all zero, one row per training sample."""
+        """Make the tables, all zero, one row per training sample; tasks may go without data."""
         for task in self.tasks:
-            self.tables[task] = SampleTable(num_samples[task], on_host=self._on_host)
+            if task in num_samples:
+                self.tables[task] = SampleTable(num_samples[task], on_host=self._on_host)
 
     def log_variances(self, task: str) -> Tensor:
         """Return the log-variances of all training samples of a task, ``[N]``."""

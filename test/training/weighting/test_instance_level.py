@@ -235,6 +235,15 @@ def test_wrong_settings_are_refused(settings, message) -> None:
         build(**settings)
 
 
+def test_tasks_without_data_have_no_table() -> None:
+    weighting = build_weighting('instance_level', TASKS)
+    weighting.prepare({'y': 3})
+    assert weighting.log_variances('y').shape == (3,)
+    visit(weighting, [2.0], [1], task='y')
+    with pytest.raises(ValueError, match="number of training samples of task 'x'"):
+        weighting.log_variances('x')
+
+
 def test_a_table_that_was_not_prepared_is_named() -> None:
     with pytest.raises(ValueError, match=r"training samples of task 'x': prepare\(\) comes first"):
         visit(build_weighting('instance_level', TASKS), [1.0], [0])
