@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from mtl_perception.checkpoint import Checkpoint, load_checkpoint
-from mtl_perception.network.config import FRAME_KINDS, NetworkConfig, TrunkConfig
+from mtl_perception.network.config import CLIP_KINDS, NetworkConfig, TrunkConfig
 from mtl_perception.network.multitask import MultiTaskNetwork
 from safetensors import safe_open
 import torch
@@ -133,7 +133,7 @@ def _check_names(parts: dict[str, Checkpoint]) -> None:
 
 
 def _has_clips(part: Checkpoint) -> bool:
-    return any(task.kind not in FRAME_KINDS for task in part.config.tasks.values())
+    return any(task.kind in CLIP_KINDS for task in part.config.tasks.values())
 
 
 def _trunks(part: Checkpoint) -> dict[str, Any]:

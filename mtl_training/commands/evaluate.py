@@ -11,7 +11,7 @@ from typing import cast
 
 from jsonargparse import Namespace
 from mtl_perception.checkpoint import Checkpoint, load_network
-from mtl_perception.network.config import FRAME_KINDS
+from mtl_perception.network.config import CLIP_KINDS, FRAME_KINDS
 from mtl_perception.network.multitask import MultiTaskNetwork
 from mtl_training.arguments import OneLineParser, split_overrides
 from mtl_training.commands.data_of import add_split, data_of, fewer_images, of_judged_split, plain
@@ -78,7 +78,8 @@ def main(arguments: Sequence[str]) -> int:
     settable = ('data', 'relevance.background')
     data, relevance = data_of(checkpoint, parsed.checkpoint, overrides, settable=settable)
     # Mixed scenes need other clips than those of one task.
-    clips = [task for task in data if checkpoint.config.tasks[task].kind not in FRAME_KINDS]
+    tasks = checkpoint.config.tasks
+    clips = [task for task in data if tasks[task].kind == 'classification']
     has_scenes = bool(network.relevance) and len({*clips, *relevance.background}) > 1
     _check_pictures(parsed, has_scenes=has_scenes)
     augmentation = TestTimeAugmentation(tuple(parsed.scales), parsed.flip)
@@ -206,14 +207,20 @@ def _datasets(
     network = checkpoint.config
     # Equal data stay equal: frame tasks of the same data share their images.
     limited = {
-        task: fewer_images(plain(config, split), split, parsed.num_images)
-        if network.tasks[task].kind in FRAME_KINDS
-        else plain(config, split, **_fewer(parsed))
+        task: _limited(config, parsed, network.tasks[task].kind, split)
         for task, config in data.items()
     }
     datasets = build_task_datasets(network, limited, split)
     with_labels(network, datasets)
     return {task: datasets[task] for task in data}
+
+
+def _limited(data: DataConfig, parsed: Namespace, kind: str, split: str) -> DataConfig:
+    if kind in FRAME_KINDS:
+        return fewer_images(plain(data, split), split, parsed.num_images)
+    # Of windows of features only these are made of clips.
+    has_clips = kind in CLIP_KINDS or data.dataset == 'clip_features'
+    return plain(data, split, **(_fewer(parsed) if has_clips else {}))
 
 
 def _fewer(parsed: Namespace) -> dict[str, int]:

@@ -6,7 +6,8 @@ from mtl_perception.checkpoint import load_checkpoint, load_network, save_checkp
 from mtl_perception.network.config import from_mapping, NetworkConfig
 from mtl_perception.network.multitask import MultiTaskNetwork
 from mtl_training import cli
-from mtl_training.config import build_config
+from mtl_training.config import build_config, DataConfig
+from mtl_training.data.loading import build_task_datasets
 from mtl_training.joining import common_dtype, join_checkpoints
 import pytest
 from safetensors import safe_open
@@ -17,6 +18,12 @@ PEOPLE = {
     'accuracy': {'activity': 0.7},
     'cumulative_accuracy': 0.7,
     'people': {'person': {'ap': 0.4}},
+}
+
+WINDOWS = {
+    'accuracy': {},
+    'cumulative_accuracy': 0.0,
+    'segments': {'doing': {'score': 0.3}},
 }
 
 
@@ -43,6 +50,24 @@ def frames(frames_block, tmp_path) -> str:
     labels = {'activity': ('still', 'moving')}
     build_config(frames_block)
     return stored(tmp_path / 'frames.safetensors', frames_block, labels, PEOPLE, dtype='float16')
+
+
+@pytest.fixture
+def windows(tmp_path) -> str:
+    data = {'dataset': 'activity_grammar', 'settings': {'num_videos': 2, 'num_actions': 6}}
+    graph = {'feature_dim': 8, 'width': 8, 'num_layers': 1}
+    task = {'kind': 'recognition', 'trunk': 'memory', 'settings': {'num_nodes': 3}}
+    block = {
+        'network': {
+            'trunks': {'memory': {'backbone': 'temporal_graph', 'graph': graph}},
+            'tasks': {'doing': task},
+        },
+        'data': {'doing': data},
+    }
+    config = from_mapping(NetworkConfig, block['network'])
+    given = {'doing': from_mapping(DataConfig, data)}
+    task['groups'] = build_task_datasets(config, given, 'test')['doing'].groups  # type: ignore[union-attr]
+    return stored(tmp_path / 'windows.safetensors', block, {}, WINDOWS)
 
 
 @pytest.mark.parametrize('order', [1, -1], ids=['clips first', 'frames first'])
@@ -84,6 +109,24 @@ def test_figures_of_all_parts_are_kept(clips, frames, order) -> None:
     parts = {part['git_revision']: part for part in joined.training['joined']}
     assert parts['clips']['metrics'] == {'test': CLIPS}
     assert parts['frames']['metrics'] == {'test': PEOPLE}
+
+
+@pytest.mark.parametrize('order', [1, -1], ids=['clips first', 'windows first'])
+def test_figures_of_clips_are_not_those_of_windows(clips, windows, order) -> None:
+    test = join_checkpoints([clips, windows][::order]).metrics['test']
+    assert test['cumulative_accuracy'] == 0.5
+    assert test['segments'] == WINDOWS['segments']
+
+
+def test_fewer_clips_are_asked_of_clips_alone(clips, windows, tmp_path, capsys) -> None:
+    out = str(tmp_path / 'joined.safetensors')
+    assert cli.main(['join', '--checkpoints', clips, windows, '--out', out]) == 0
+    capsys.readouterr()
+    given = ['evaluate', '--checkpoint', out, '--num-clips', '4', '--device', 'cpu', '--json']
+    assert cli.main(given) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found['samples'] == {'action': 4, 'gesture': 4}
+    assert found['segments']['doing']['samples'] == 12
 
 
 def test_the_precision_of_the_parts_is_that_of_the_joined(
