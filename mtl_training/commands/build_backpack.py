@@ -102,6 +102,11 @@ def _known(parsed: Namespace, config: NetworkConfig) -> tuple[str, list[str]]:
             f"'{parsed.checkpoint}' must have one memory trunk, of backbone temporal_graph, got "
             f'{trunks}.'
         )
+    if (sharing := config.trunks[trunks[0]].sharing) != 'hard':
+        raise ValueError(
+            f"the memory trunk '{trunks[0]}' of '{parsed.checkpoint}' must have sharing 'hard': "
+            f"tasks ask each other about the same nodes, got '{sharing}'."
+        )
     tasks = config.tasks_of(trunks[0])
     asking = [name for name in tasks if settings_of(name, config.tasks[name]).backpack is not None]
     if asking:

@@ -161,6 +161,22 @@ def test_a_checkpoint_without_a_memory_trunk_is_refused(
     assert 'must have one memory trunk' in run(checkpoint=path)[2]
 
 
+@pytest.mark.parametrize('sharing', ['single_task', 'task_translation'])
+def test_tasks_that_do_not_share_nodes_get_no_prototypes(
+    run: Run, made: ModuleType, tmp_path: Path, sharing: str
+) -> None:
+    config = memory(made).config
+    trunk = replace(config.trunks['memory'], sharing=sharing)
+    network = MultiTaskNetwork(replace(config, trunks={'memory': trunk}))
+    path = made.save(tmp_path / 'apart.safetensors', network)
+    code, _, error = run(checkpoint=path)
+    assert code == 2
+    assert (
+        f"must have sharing 'hard': tasks ask each other about the same nodes, got '{sharing}"
+        in error
+    )
+
+
 def test_equal_labels_of_two_tasks_are_told_apart() -> None:
     found = concept_names({'one': ('up', 'left'), 'two': ('up', 'down')})
     assert found == ('up (one)', 'left', 'up (two)', 'down')
