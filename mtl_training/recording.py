@@ -25,7 +25,7 @@ class RunRecorder:
     """
     Records of one run's network on its training samples; see :class:`Recorder`.
 
-    :param network: The one in training.
+    :param network: The one in training, or its average.
     :param datasets: Of the training split.
     """
 

@@ -173,6 +173,8 @@ class Trainer:
             )
         self._stages = self._regime.stages(config.iterations)
         check_stages(self._stages, network_config)
+        for stage in self._stages:
+            replace(config.optimiser, **stage.optimiser)  # refused now, not when it begins
         if config.ema_decay is not None and len(self._stages) > 1:
             raise ValueError(
                 f'ema_decay must be null in several stages, got {config.ema_decay}: what a '
@@ -193,14 +195,14 @@ class Trainer:
         self._inputs = TaskInputs(network_config, channels_last=config.channels_last, dtype=dtype)
         self._inputs.to(fabric.device)
         self._network, self._optimiser = network, optimiser
-        self._recorder = RunRecorder(
-            fabric, config, network, self._inputs, self._datasets['train']
-        )
+        self._recorder = self._recorder_of(network)
         self._trainable = {id(p): p.requires_grad for p in network.parameters()}
         self._averaged: AveragedModel | None = None
         if config.ema_decay is not None:
             average = get_ema_multi_avg_fn(config.ema_decay)
             self._averaged = AveragedModel(network, multi_avg_fn=average, use_buffers=True)
+        # Of the network that is judged and stored, which may be an average.
+        self._stored_recorder = self._recorder_of(self._current())
         self._step = TrainingStep(
             fabric,
             network,
@@ -212,6 +214,10 @@ class Trainer:
             merge=merges_tasks(config.merge_tasks, self._weighting, config.weighting.name),
             iterations=config.iterations,
         )
+
+    def _recorder_of(self, network: MultiTaskNetwork) -> RunRecorder:
+        data = self._datasets['train']
+        return RunRecorder(self._fabric, self._config, network, self._inputs, data)
 
     @property
     def is_main_process(self) -> bool:
@@ -328,7 +334,7 @@ class Trainer:
     # -- Validation --------------------------------------------------------------------------
 
     def _validate(self) -> None:
-        self._regime.before_validation(self._recorder)
+        self._regime.before_validation(self._stored_recorder)
         judged = self._judged(self._iteration - 1, 'val')
         evaluation = self._evaluate(self._current(), judged, self._share())
         figures = evaluation.summary()

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
-from mtl_perception.network.config import NetworkConfig
+from mtl_perception.network.config import from_mapping, NetworkConfig
 from mtl_perception.network.multitask import MultiTaskNetwork
 from mtl_perception.network.temporal_graph.prototypes import PrototypeBank
+from mtl_training.config import OptimiserConfig
 from mtl_training.criteria import Criterion
 from mtl_training.regimes.backpack_network import BackpackPlan, complete_network
 from mtl_training.regimes.contract import Recorder, Regime, Stage
@@ -86,6 +87,8 @@ class BackpackRegime(Regime):
                 f"novel_optimiser must be of {NOVEL_SETTINGS}, got '{strange[0]}': the others are "
                 "the run's."
             )
+        # Now, not when the first stage is over.
+        from_mapping(OptimiserConfig, {'lr': 1e9, **self._optimiser}, 'novel_optimiser')
         self._asked_freeze = freeze_trunk
         # What the network tells: see check().
         self._trunk = ''

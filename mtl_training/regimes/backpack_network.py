@@ -44,6 +44,8 @@ class BackpackPlan:
         :param tasks: The names of all tasks of the network.
         :raises ValueError: If they name unknown tasks, or leave one without a part.
         """
+        if isinstance(known, str) or not isinstance(known, Sequence | None):
+            raise ValueError(f'known must be a list of tasks, got {known!r}.')
         given = None if known is None else tuple(known)
         for name in (novel, *(given or ()), concepts_of):
             if name is not None and name not in tasks:

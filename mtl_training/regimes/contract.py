@@ -53,7 +53,7 @@ class Recorder(Protocol):
 
     @property
     def network(self) -> nn.Module:
-        """Return the network in training."""
+        """Return the network that is asked: as a rule the one in training."""
 
     def outputs(self, task: str, heads: Sequence[str]) -> dict[str, Tensor]:
         """
@@ -187,7 +187,11 @@ class Regime(nn.Module):
         return self.tasks
 
     def before_validation(self, recorder: Recorder) -> None:
-        """Prepare the network for being judged and stored."""
+        """
+        Prepare the network for being judged and stored.
+
+        :param recorder: Of that network, which is not the one in training if that is averaged.
+        """
 
     def losses(
         self, forward: Forward, batches: Mapping[str, Batch]

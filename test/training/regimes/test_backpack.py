@@ -4,7 +4,7 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
-from mtl_perception.checkpoint import load_checkpoint
+from mtl_perception.checkpoint import load_checkpoint, load_network
 from mtl_training.config import build_config
 from mtl_training.data.loading import build_dataset
 from mtl_training.regimes import build_regime
@@ -70,6 +70,25 @@ def test_prototypes_are_the_means_of_the_windows_of_each_concept(windows_block, 
                     total += network.heads[task].project(nodes[1]).double()
             expected = (total / len(windows[concept])).float()
             torch.testing.assert_close(own, expected, atol=1e-5, rtol=1e-5)
+
+
+def test_prototypes_of_an_averaged_network_are_its_own(windows_block, tmp_path) -> None:
+    run = trainer(windows_block | {'ema_decay': 0.5}, tmp_path)
+    run.run()
+    network, _ = load_network(tmp_path / 'last.safetensors')
+    assert not torch.equal(
+        network.heads['ar'].project[1].weight, run._network.heads['ar'].project[1].weight
+    )
+    data: Any = build_dataset('ar', run._config.data['ar'], 'train', network.config, augment=False)
+    windows = defaultdict(list)
+    for i in range(len(data)):
+        windows[data.concept_of(i)].append(data[i].features)
+    for task in ('ar', 'pnr'):
+        for concept, own in windows.items():
+            with torch.no_grad():
+                seen = network.project('ar', torch.stack(own), [task])[task]
+            found = network.prototypes['memory'].of(task)[concept]
+            torch.testing.assert_close(found, seen.mean(0), atol=1e-5, rtol=1e-4)
 
 
 @pytest.fixture(params=['oscc', 'lta', 'ar'])
@@ -220,6 +239,19 @@ TASKS = ('ar', 'oscc', 'pnr')
             {'novel': 'ar', 'known_iterations': 1, 'novel_optimiser': {'name': 'adamw'}},
             "novel_optimiser must be of .*, got 'name'",
         ),
+        (
+            {'novel': 'ar', 'known_iterations': 1, 'novel_optimiser': {'warmup': '5'}},
+            "novel_optimiser.warmup must be of type int, got '5'",
+        ),
+        (
+            {'novel': 'ar', 'known_iterations': 1, 'novel_optimiser': {'schedule': 'late'}},
+            "novel_optimiser: schedule must be one of .*, got 'late'",
+        ),
+        (
+            {'novel': 'ar', 'known_iterations': 1, 'known': 'oscc'},
+            "known must be a list of tasks, got 'oscc'",
+        ),
+        ({'novel': 'ar', 'known_iterations': 1, 'known': 5}, 'known must be .*, got 5'),
     ],
 )
 def test_settings_that_make_no_sense_are_refused(settings, message) -> None:
@@ -249,6 +281,13 @@ def test_networks_that_do_not_fit_are_refused(
     windows_block['network']['trunks']['memory'].update(change)
     with pytest.raises(ValueError, match=message):
         trainer(windows_block, tmp_path, **settings)
+
+
+def test_a_final_rate_above_that_of_the_run_is_refused_before_the_first_stage(
+    windows_block, tmp_path
+) -> None:
+    with pytest.raises(ValueError, match=r'final_lr must lie in \[0, lr\], got 0.5'):
+        trainer(windows_block, tmp_path, novel='oscc', novel_optimiser={'final_lr': 0.5})
 
 
 def test_tasks_that_are_trained_need_data(windows_block) -> None:
