@@ -39,7 +39,9 @@ def draw_learning_curves(methods: Sequence[Method], path: Path) -> bool:
             iterations, means, deviations = _over_seeds(curves[method.name])
             if panel == title:
                 style = look(names, name)
-                axis.plot(iterations, 100 * means, **style, label=name)
+                # A line of one validation is no line.
+                marker = 'o' if len(iterations) == 1 else ''
+                axis.plot(iterations, 100 * means, **style, marker=marker, label=name)
                 low, high = 100 * (means - deviations), 100 * (means + deviations)
                 axis.fill_between(iterations, low, high, color=style['color'], alpha=0.1, lw=0)
             elif names == ['']:
