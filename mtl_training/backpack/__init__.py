@@ -1,1 +1,1 @@
-"""New tasks on a memory trunk, from a few clips, with the help of the tasks that are known."""
+"""New tasks with the help of the known: from a few clips, and what they draw from the known."""

@@ -11,8 +11,8 @@ from jsonargparse import Namespace
 from mtl_perception.checkpoint import load_network, write_atomically
 from mtl_perception.network.config import NetworkConfig
 from mtl_training.arguments import OneLineParser, split_overrides
-from mtl_training.backpack_inspection import inspect_backpack, tasks_with_backpack
-from mtl_training.backpack_sheet import sheet_blocks
+from mtl_training.backpack.inspection import inspect_backpack, tasks_with_backpack
+from mtl_training.backpack.sheet import sheet_blocks
 from mtl_training.commands.data_of import add_split, data_of, of_judged_split, plain
 from mtl_training.commands.dataset_arguments import ProgressBar
 from mtl_training.commands.evaluate import find_device

@@ -5,9 +5,10 @@ from pathlib import Path
 
 from mtl_perception.checkpoint import save_checkpoint
 from mtl_perception.network import from_mapping, MultiTaskNetwork, NetworkConfig
-from mtl_training import backpack_sheet, cli
-from mtl_training.backpack_inspection import inspect_backpack, MOMENTS, VOTE
-from mtl_training.backpack_sheet import sheet_blocks, with_rest
+from mtl_training import cli
+from mtl_training.backpack import sheet
+from mtl_training.backpack.inspection import inspect_backpack, MOMENTS, VOTE
+from mtl_training.backpack.sheet import sheet_blocks, with_rest
 from mtl_training.commands import inspect_backpack as command
 from mtl_training.data.graph_sample import GraphBatch, GraphSample, UNKNOWN
 from mtl_training.reporting.html import to_html
@@ -153,10 +154,10 @@ def test_concepts_are_shown_by_their_names_and_the_most_frequent_first(
     monkeypatch, tmp_path
 ) -> None:
     figures = []
-    monkeypatch.setattr(backpack_sheet, 'save', lambda figure, path: figures.append(figure))
+    monkeypatch.setattr(sheet, 'save', lambda figure, path: figures.append(figure))
     _, found = inspected('change')
     (counts,) = found.groups.values()
-    backpack_sheet._draw_closest(tmp_path / 'a.png', counts=counts, concepts=CONCEPTS)
+    sheet._draw_closest(tmp_path / 'a.png', counts=counts, concepts=CONCEPTS)
     axis = figures[0].axes[0]
     names = [text.get_text() for text in axis.get_yticklabels()]
     total = counts.closest['action'][0].sum(0)

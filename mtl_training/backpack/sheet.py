@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from mtl_training.backpack_inspection import BackpackInspection, GroupCounts
+from mtl_training.backpack.inspection import BackpackInspection, GroupCounts
 from mtl_training.reporting.document import Block, Heading, Paragraph, Table
 from mtl_training.reporting.drawing import panels, Pictures, save, shared_legend
 import numpy as np
