@@ -345,7 +345,7 @@ def test_the_network_gets_frames_laid_out_as_at_warm_up(
     engine = make_engine(fit=fit)
     given: list[torch.Tensor] = []
 
-    def listen(_: Engine, inputs: dict[str, torch.Tensor]) -> Outputs:
+    def listen(_: Engine, inputs: dict[str, torch.Tensor], *_rest: Any) -> Outputs:
         given.extend(inputs.values())
         return Outputs(people=found([]))
 
