@@ -25,6 +25,7 @@ from mtl_training.data.loading import (
     with_labels,
 )
 from mtl_training.data.sample import AnyDataset, varies
+from mtl_training.data.videos.index import NoSplitError
 from mtl_training.data.videos.problems import forget_problems, list_problems
 from mtl_training.devices import build_fabric
 from mtl_training.evaluation import evaluate
@@ -101,7 +102,7 @@ class Trainer:
         # All of them now: a wrong entry must not be found after hours of training.
         splits = ('train', 'val', 'test') if config.evaluation.test else ('train', 'val')
         with self._fabric.rank_zero_first():
-            self._datasets = {split: build_datasets(config, split) for split in splits}
+            self._datasets = {split: build_split(config, split) for split in splits}
             if config.relevance is not None:
                 background = config.relevance.background
                 self._sources = {
@@ -614,6 +615,20 @@ class Trainer:
             for task, matrix in evaluation.confusions.items()
         }
         return {split: figures}
+
+
+def build_split(config: TrainingConfig, split: str) -> dict[str, AnyDataset]:
+    """
+    Return the data sets of a split.
+
+    :raises ValueError: If a task has none; for the split test it says how to train without.
+    """
+    try:
+        return build_datasets(config, split)
+    except NoSplitError as error:
+        if split != 'test':
+            raise
+        raise ValueError(f'{error} Train without one by --evaluation.test false.') from error
 
 
 def chosen_figure(selection: str, evaluation: Evaluation) -> float:

@@ -57,6 +57,20 @@ def test_val_is_judged_where_there_is_no_test_split_and_a_line_says_so(
     assert line.endswith("videos' has no folder 'test'.")
 
 
+def test_training_without_a_test_split_is_told_how(
+    videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / 'mine.yaml'
+    file.write_text(
+        'network: {trunks: {clip: {width: 2}}, tasks: {one: {}}}\n'
+        f'data: {{one: {{dataset: folder, settings: {{root: {videos}}}}}}}\niterations: 1\n'
+    )
+    assert cli.main(['train', '--config', str(file), '--out', str(tmp_path / 'run')]) == 2
+    error = capsys.readouterr().err
+    assert "has no folder 'test'" in error
+    assert 'Train without one by --evaluation.test false.' in error
+
+
 def test_calibrate_judges_val_too_and_says_that_the_figures_flatter(
     checkpoint: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -71,6 +71,7 @@ class FeatureFolder:
         self.actions: Sequence[Action] = ()
         self.changes: Sequence[StateChange] = ()
         table = None if annotations is None else Path(annotations).expanduser()
+        self._labelled = f"'{table or self._root}' has no {'row' if table else 'video'}"
         if kind in ('recognition', 'anticipation'):
             rows = self._class_rows() if table is None else read_action_rows(table)
             self.groups, self.actions = self._read_actions(rows, table is not None)
@@ -132,7 +133,7 @@ class FeatureFolder:
         """Return the rows of the split whose videos have features, by the names of these."""
         chosen = [row for row in map(self._named, rows) if self._is_in_split(row)]
         if not chosen:
-            raise NoSplitError(f"the annotations have no row of split '{self.split}'.")
+            raise NoSplitError(f"{self._labelled} of split '{self.split}'.")
         there = [row for row in chosen if row.video in self._videos]
         missing = sorted({row.video for row in chosen} - self._videos)
         if not there:
