@@ -123,11 +123,12 @@ def _verdict(clips: LabelledClips, found: Comparison) -> str:
     error = float(np.std(gaps, ddof=1) / np.sqrt(len(gaps))) if len(gaps) > 1 else 0.0
     if ours == theirs:
         return f'Both are equal; one clip is {1 / len(clips.labels):.1%}.'
-    text = f'The backpack is {abs(ours - theirs):.1%} {"better" if ours >= theirs else "worse"}'
-    text += f' than fine-tuning; one clip is {1 / len(clips.labels):.1%}. '
+    points = f'{abs(ours - theirs) * 100:.1f} points'
+    text = f'The backpack is {points} {"better" if ours >= theirs else "worse"} than fine-tuning; '
+    text += f'one clip is {100 / len(clips.labels):.1f}. '
     if abs(ours - theirs) <= max(2 * error, 1.5 / len(clips.labels)):
         return text + 'That is within what chance does with so few clips.'
-    return text + f'Over the folds the standard error of the difference is {error:.1%}.'
+    return text + f'Over the folds the standard error of the difference is {error * 100:.1f}.'
 
 
 def _size_table(found: Comparison) -> Table:
@@ -140,7 +141,7 @@ def _size_table(found: Comparison) -> Table:
 
 
 def _spread(values: Sequence[float]) -> str:
-    return f'{np.mean(values):.1%} +- {np.std(values):.1%}'
+    return f'{np.mean(values):.1%} ± {np.std(values):.1%}'
 
 
 def _class_table(clips: LabelledClips, found: Comparison) -> Table:

@@ -129,7 +129,7 @@ def _tell(
     ]
     lines += [f"repaired: '{path}': {reason}" for path, reason in result.repaired.items()]
     if result.failed:
-        lines.append(f'{len(result.failed)} videos have no features:')
+        lines.append(f'Without features, {len(result.failed)} of {len(sources)} videos:')
         lines += [f"  '{path}': {reason}" for path, reason in result.failed.items()]
     say(Console(), lines)
 
@@ -174,11 +174,18 @@ def _parser() -> OneLineParser:
         '--rate', type=float, default=30.0, help='frames a second (default: %(default)s)'
     )
     parser.add_argument(
-        '--dtype', type=str, default='float32', help=f'{" or ".join(DTYPES)} (default: float32)'
+        '--dtype',
+        type=str,
+        default='float32',
+        help=f'{" or ".join(DTYPES)} (default: %(default)s)',
     )
     parser.add_argument('--device', type=str, default='auto', help='auto, cpu, cuda, ...')
     parser.add_argument(
-        '--batch-size', '--batch_size', type=int, default=8, help='windows per pass (default: 8)'
+        '--batch-size',
+        '--batch_size',
+        type=int,
+        default=8,
+        help='windows per pass (default: %(default)s)',
     )
     parser.add_argument(
         '--workers',

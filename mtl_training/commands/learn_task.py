@@ -212,10 +212,10 @@ def _parser() -> OneLineParser:
         type=int,
         default=5,
         help='parts of the clips of which each is held out once, at most the clips of the '
-        'smallest class (default: 5)',
+        'smallest class (default: %(default)s)',
     )
-    parser.add_argument('--iterations', type=int, default=200, help='(default: 200)')
-    parser.add_argument('--seed', type=int, default=0, help='(default: 0)')
+    parser.add_argument('--iterations', type=int, default=200, help='(default: %(default)s)')
+    parser.add_argument('--seed', type=int, default=0, help='(default: %(default)s)')
     parser.add_argument(
         '--seconds',
         type=float,

@@ -75,6 +75,7 @@ def test_the_report_compares_with_fine_tuning_and_chance(run: Run, tmp_path: Pat
     text = (folder / 'report.md').read_text()
     for words in ('fine-tuning', 'chance', 'clips of each class', 'as known', 'one clip is 8'):
         assert words in text
+    assert re.search(r'\d points (better|worse) than|Both are equal', text)
     assert (folder / 'report.html').read_text().count('data:image/png') == 2
     pictures = re.findall(r'!\[[^]]*\]\(([^)]+)\)', text)
     assert [Path(name).name for name in pictures] == ['accuracy.png', 'confusion.png']
