@@ -127,7 +127,8 @@ def clip_features(
         raise ValueError(f'clip_features is for tasks of kind recognition, got {kind}.')
     if dataset in MULTI_LABEL_SETS:
         raise ValueError(f'clip_features is for clips of one class each, got {dataset}.')
-    if own.get('augment'):
+    # Prototypes are recorded with augment false: the same features, which are made once.
+    if own.pop('augment', False):
         raise ValueError('augment must be false for clip_features: each clip is seen once.')
     model = model_of_checkpoint(checkpoint, features_of or own.get('task'), torch.device('cpu'))
     given = {

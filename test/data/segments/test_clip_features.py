@@ -65,6 +65,8 @@ def test_a_window_is_the_feature_of_a_clip_and_made_once(
     )
     build(checkpoint, num_clips=3)
     assert calls == [0]  # how many dimensions there are
+    build(checkpoint, num_clips=3, augment=False)  # as prototypes are recorded
+    assert calls == [0, 0]
     build(checkpoint, num_clips=3, seed=1)
     assert len(calls) > 3
 
