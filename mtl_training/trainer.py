@@ -356,9 +356,11 @@ class Trainer:
             self._write_checkpoint(self._folder.best, {'val': figures})
         self._write_checkpoint(self._folder.last, {'val': figures})
         shares = '  '.join(f'{task} {value:.1%}' for task, value in evaluation.scores.items())
-        best = ', best so far' if self._progress.best_iteration == self._iteration else ''
         selection = self._config.evaluation.selection
-        self._log.say(f'validation {self._iteration}: {shares}  {selection} {chosen:.1%}{best}')
+        is_best = selection != 'last' and self._progress.best_iteration == self._iteration
+        chosen_by = selected_name(selection).replace('_', ' ')
+        best = ', best so far' if is_best else ''
+        self._log.say(f'validation {self._iteration}: {shares}  {chosen_by} {chosen:.1%}{best}')
 
     def _judged(self, iteration: int, split: str = 'train') -> dict[str, AnyDataset]:
         """Return the data sets of the tasks that count after an iteration."""

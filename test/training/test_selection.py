@@ -17,7 +17,12 @@ def test_the_network_at_the_end_or_the_one_of_the_best_score_is_kept(
     )
     monkeypatch.setattr('mtl_training.metrics.Evaluation.summary', lambda _: {'loss': {}})
     toy_block |= {'iterations': 6, 'evaluation': {'every': 2, 'selection': selection}}
-    summary = Trainer(build_config(toy_block), tmp_path, Console(quiet=True)).run()
+    console = Console(record=True, width=200)
+    summary = Trainer(build_config(toy_block), tmp_path, console).run()
     kept = {'last': (6, 0.2), 'score': (4, 0.9)}[selection]
     assert (summary['best_iteration'], summary['best_mean_score']) == kept
     assert RunFolder(tmp_path).best.exists()
+    lines = [x for x in console.export_text().splitlines() if 'validation ' in x]
+    assert ['mean score 90.0%' in line for line in lines] == [False, True, False]
+    told = [line.endswith(', best so far') for line in lines]
+    assert told == ([True, True, False] if selection == 'score' else [False] * 3)
