@@ -8,6 +8,7 @@ from typing import Any, cast
 
 from lightning_fabric import Fabric
 from mtl_perception.network.multitask import MultiTaskNetwork
+from mtl_training.backpack.concept_means import ConceptMeans
 from mtl_training.config import TrainingConfig
 from mtl_training.data.graph_sample import GraphBatch
 from mtl_training.data.loading import build_dataset, evaluation_batches
@@ -15,7 +16,6 @@ from mtl_training.data.sample import AnyDataset, Batch, varies
 from mtl_training.inputs import TaskInputs
 from mtl_training.passes import Passes
 from mtl_training.processes import gather_objects
-from mtl_training.prototypes import ConceptMeans
 from mtl_training.regimes.memory import recordable
 import torch
 from torch import Tensor

@@ -1,1 +1,1 @@
-"""New tasks with the help of the known: from a few clips, and what they draw from the known."""
+"""New tasks with the help of the known: prototypes, a few clips, and what is drawn from them."""

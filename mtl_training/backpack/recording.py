@@ -9,10 +9,10 @@ from typing import Any, cast
 
 from mtl_perception.network.multitask import MultiTaskNetwork
 from mtl_perception.network.temporal_graph.prototypes import PrototypeBank
+from mtl_training.backpack.concept_means import ConceptMeans
 from mtl_training.backpack.novel_task import graph_of
 from mtl_training.data.graph_sample import GraphBatch
 from mtl_training.data.loading import evaluation_batches
-from mtl_training.prototypes import ConceptMeans
 import torch
 
 
