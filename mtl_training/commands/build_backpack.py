@@ -132,7 +132,11 @@ def _parser() -> OneLineParser:
     )
     parser.add_argument('--device', type=str, default='auto', help='auto, cpu, cuda, ...')
     parser.add_argument(
-        '--batch-size', '--batch_size', type=int, default=64, help='windows per pass (default: 64)'
+        '--batch-size',
+        '--batch_size',
+        type=int,
+        default=64,
+        help='windows per pass (default: %(default)s)',
     )
     parser.add_argument('--json', action='store_true', help='print one JSON object')
     return parser

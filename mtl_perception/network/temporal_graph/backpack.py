@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from mtl_perception.network.temporal_graph.config import BackpackConfig
 from mtl_perception.network.temporal_graph.prototypes import nearest
 import torch
@@ -63,10 +61,10 @@ class Exchange(nn.Module):
         :param prototypes: ``[C, H]``; None where there are no exchanges.
         :return: ``[B, N, H]``, and int64 ``[depth, B, N, k]``.
         """
-        matches: Sequence[Tensor] = []
+        matches: list[Tensor] = []
         for layer in self.layers:
             nodes, indices = layer(nodes, prototypes)
-            matches = [*matches, indices]
+            matches.append(indices)
         if matches:
-            return nodes, torch.stack([*matches])
+            return nodes, torch.stack(matches)
         return nodes, nodes.new_zeros((0, *nodes.shape[:2], self.k), dtype=torch.int64)
